@@ -71,7 +71,7 @@ def test_text_and_pictures_are_redacted(connected: Flask, simulator: SimulatorSe
     assert after
     assert (after.body, after.media) == ("", ())
     report = build_privacy_report()
-    assert (report.done_at_twilio, report.waiting_at_twilio) == (1, 0)
+    assert (report.done_at_twilio, report.at_twilio.waiting) == (1, 0)
 
 
 def test_deleted_message_is_deleted_at_twilio(
@@ -121,8 +121,8 @@ def test_failure_is_tried_again_and_shown(make_app: MakeApp) -> None:
         _queue()
         list(remove_at_carrier(None))
         report = build_privacy_report()
-        assert report.waiting_at_twilio == 1
-        [(reason, count)] = report.problems
+        assert report.at_twilio.waiting == 1
+        [(reason, count)] = report.at_twilio.problems
         assert ("HTTP 503" in reason, count) == (True, 1)
         row = db.session.scalars(select(CarrierRemoval)).one()
         assert row.next_try_at is not None
@@ -132,8 +132,8 @@ def test_failure_is_tried_again_and_shown(make_app: MakeApp) -> None:
         with time_machine.travel(utcnow() + timedelta(seconds=1)):
             list(remove_at_carrier(None))
         assert (
-            build_privacy_report().waiting_at_twilio,
-            build_privacy_report().failed_at_twilio,
+            build_privacy_report().at_twilio.waiting,
+            build_privacy_report().at_twilio.failed,
         ) == (0, 1)
 
 
@@ -151,7 +151,7 @@ def test_message_of_an_account_without_token_is_left_and_shown(make_app: MakeApp
     with wire(MISSING) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
         _queue("AC" + "9" * 32)
         list(remove_at_carrier(None))
-        assert build_privacy_report().problems == [(OTHER_ACCOUNT, 1)]
+        assert build_privacy_report().at_twilio.problems == [(OTHER_ACCOUNT, 1)]
 
 
 NOT_FINISHED = answer(409, {"code": 20009, "message": "x", "status": 409})
@@ -169,14 +169,14 @@ def test_messages_that_twilio_does_not_delete_yet_hold_nothing_up(make_app: Make
         worker._run_job(JobName.CARRIER_REMOVAL)
         assert len(twilio.requests) == 50
         assert db.session.scalar(select(Heartbeat.problem)) is None
-        assert build_privacy_report().problems == [
+        assert build_privacy_report().at_twilio.problems == [
             ("Twilio has not finished this message yet.", 50)
         ]
         db.session.remove()
         with time_machine.travel(utcnow() + timedelta(minutes=3)):
             worker._run_job(JobName.CARRIER_REMOVAL)
         assert (
-            build_privacy_report().waiting_at_twilio,
+            build_privacy_report().at_twilio.waiting,
             build_privacy_report().done_at_twilio,
         ) == (0, 50)
 
@@ -222,8 +222,8 @@ def test_rate_limit_is_not_the_last_try(make_app: MakeApp) -> None:
         with pytest.raises(CarrierBusyError):
             list(remove_at_carrier(None))
         assert (
-            build_privacy_report().waiting_at_twilio,
-            build_privacy_report().failed_at_twilio,
+            build_privacy_report().at_twilio.waiting,
+            build_privacy_report().at_twilio.failed,
         ) == (1, 0)
 
 

@@ -269,7 +269,7 @@ def test_second_request_that_finds_nothing_more_gets_the_receipt_of_the_first(
     second = erase(admin)
     assert second.partition("?")[0] == first
     page = words(admin.get(second).text)
-    assert "Its receipt is yours too. Everything is erased." in page
+    assert "Its receipt is yours too. Everything is erased here." in page
     assert "Messages 1" in page
     result = app.test_cli_runner().invoke(args=["messages", "erase", "--yes"], input=f"{NUMBER}\n")
     assert result.output.endswith("Nothing is held of this number.\n")

@@ -40,6 +40,7 @@ def erase(yes: bool, at_twilio: bool | None, is_vacuum: bool) -> None:
     if left_count := erasure.count_left(result.receipt):
         messages = format_count(left_count, "message is", "messages are")
         click.echo(f"{messages} under way; the worker erases them once they are settled.")
+    _report_twilio(wants_twilio)
     if is_vacuum:
         vacuum()
     elif result.has_traces:
@@ -47,6 +48,16 @@ def erase(yes: bool, at_twilio: bool | None, is_vacuum: bool) -> None:
             "An unused part of the database file still holds the number. "
             f"Run {COMMAND} purge --vacuum at a quiet time."
         )
+
+
+def _report_twilio(wants_twilio: bool) -> None:
+    if wants_twilio:
+        click.echo(
+            "The worker deletes the messages at Twilio. The receipt, on the page Privacy, says how "
+            "far it is."
+        )
+    else:
+        click.echo("Nothing is deleted at Twilio: add --at-twilio for that.")
 
 
 def _read_number(from_input: bool) -> str:

@@ -29,6 +29,7 @@ from smstracker.doctor.check_result import (
 )
 from smstracker.doctor.connection_checks import check_connection
 from smstracker.doctor.machine_checks import check_durability, check_machine, check_wholeness
+from smstracker.doctor.privacy_checks import check_privacy
 from smstracker.extensions import settings
 from smstracker.mailer import MailError, current_mailer
 from smstracker.models import MailHealth
@@ -61,6 +62,7 @@ def run_checks() -> Iterator[CheckResult]:
         yield from check_open_alerts()
         yield from check_heartbeat()
         yield from check_backups()
+        yield from check_privacy()
         yield from check_connection(settings().demo, callbacks.verdict is not CheckOutcome.PROBLEM)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import Index, String, Text, delete, select, update
+from sqlalchemy import ColumnElement, Index, String, Text, delete, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -14,6 +14,7 @@ from smstracker.database.engine import UtcDateTime, excluded, upsert
 from smstracker.extensions import Model, settings
 
 MAX_RETRY_DELAY = timedelta(days=1)
+FAILING_TRIES = 5  # they take an hour
 
 
 class CarrierAction(StrEnum):
@@ -32,13 +33,17 @@ class RemovedMessage:
     account_sid: str | None
     simulated: bool
     action: CarrierAction
+    receipt: str | None = None
 
 
 class CarrierRemoval(Model):
-    """One message at Twilio. `next_try_at` is None once it has failed for good, by `problem`."""
+    """One message at Twilio. `next_try_at` is None once it has failed for good, by `problem`.
+
+    `receipt` is of the erasure that asks for it, if one does.
+    """
 
     __tablename__ = "carrier_removal"
-    __table_args__ = (Index(None, "next_try_at"),)
+    __table_args__ = (Index(None, "next_try_at"), Index(None, "receipt"))
 
     twilio_sid: Mapped[str] = mapped_column(String(64), primary_key=True)
     account_sid: Mapped[str | None] = mapped_column(String(34))
@@ -47,6 +52,7 @@ class CarrierRemoval(Model):
     tries: Mapped[int] = mapped_column(default=0)
     next_try_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     problem: Mapped[str | None] = mapped_column(Text)
+    receipt: Mapped[str | None] = mapped_column(String(16))
 
     @classmethod
     def request(
@@ -64,11 +70,12 @@ class CarrierRemoval(Model):
                 "action": message.action,
                 "tries": 0,
                 "next_try_at": now,
+                "receipt": message.receipt,
             }
             for message in messages
         ]
         if rows:
-            names = ("action", "tries", "next_try_at")
+            names = ("action", "tries", "next_try_at", "receipt")
             changes = {name: excluded(name) for name in names} | {"problem": None}
             statement = upsert(connection.dialect.name, cls, ("twilio_sid",), changes)
             connection.execute(statement, rows)
@@ -82,11 +89,19 @@ class CarrierRemoval(Model):
         row = connection.execute(query.limit(1)).first()
         return cls(**row._mapping) if row else None
 
-    def finish(self, connection: Connection) -> None:
-        """Forget the message: it is done, unless more was asked for meanwhile."""
+    @classmethod
+    def keeps_failing(cls) -> ColumnElement[bool]:
+        """Match what has failed for good, or for about an hour."""
+        return cls.next_try_at.is_(None) | (cls.tries >= FAILING_TRIES)
+
+    def finish(self, connection: Connection) -> str | None:
+        """Forget the message: it is done, unless more was asked for meanwhile.
+
+        Returns the receipt of its erasure.
+        """
         cls = CarrierRemoval
         is_same = (cls.twilio_sid == self.twilio_sid, cls.action == self.action)
-        connection.execute(delete(cls).where(*is_same))
+        return connection.scalar(delete(cls).where(*is_same).returning(cls.receipt))
 
     def postpone(self, connection: Connection, until: datetime | None, problem: str) -> None:
         """Store why it failed and when it is tried again, None for never.

@@ -92,6 +92,8 @@ class Erasure(Model):
     refused_callbacks: Mapped[int] = mapped_column(default=0)
     searches: Mapped[int] = mapped_column(default=0)
     batch_rows: Mapped[int] = mapped_column(default=0, server_default="0")
+    # Messages. None: of a version that did not count them.
+    deleted_at_twilio: Mapped[int | None] = mapped_column(default=0)
 
     @classmethod
     def find_newest(
@@ -186,11 +188,13 @@ class PendingRemoval(Model):
         return exists().where(cls.kind == RemovalKind.ERASE, cls.row_id == message_id)
 
     @classmethod
-    def find_asking_twilio(cls, connection: Connection, message_ids: Sequence[int]) -> set[int]:
-        """Return those of the messages that an erasure is to delete at Twilio too."""
-        query = select(cls.row_id).join(Erasure).where(Erasure.at_twilio)
+    def find_asking_twilio(
+        cls, connection: Connection, message_ids: Sequence[int]
+    ) -> dict[int, str]:
+        """Return the receipts of those of the messages that are to be deleted at Twilio too."""
+        query = select(cls.row_id, Erasure.receipt).join(Erasure).where(Erasure.at_twilio)
         is_message = (cls.kind == RemovalKind.ERASE, cls.row_id.in_(message_ids))
-        return set(connection.scalars(query.where(*is_message)))
+        return {row.row_id: row.receipt for row in connection.execute(query.where(*is_message))}
 
     @classmethod
     def postpone(

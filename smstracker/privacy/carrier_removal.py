@@ -20,7 +20,7 @@ from smstracker.carrier.errors import (
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
-from smstracker.models import CarrierRemoval, RemovalCounter
+from smstracker.models import CarrierRemoval, Erasure, RemovalCounter
 from smstracker.models.carrier_removals import MAX_RETRY_DELAY, CarrierAction
 from smstracker.models.removals import CounterName
 
@@ -65,6 +65,8 @@ def _remove(removal: CarrierRemoval) -> CarrierQueryError | None:
         if not carrier.signatures.has_token_for(removal.account_sid or carrier.account_sid):
             with db.engine.begin() as connection:
                 removal.postpone(connection, None, OTHER_ACCOUNT)
+            fields = {"message_sid": removal.twilio_sid, "reason": OTHER_ACCOUNT}
+            log.warning("removal_failed", extra=fields)
             return None
         log.info("already_gone", extra={"message_sid": removal.twilio_sid, "reason": error.reason})
     except CarrierQueryError as error:
@@ -78,8 +80,10 @@ def _remove(removal: CarrierRemoval) -> CarrierQueryError | None:
     is_deletion = removal.action == CarrierAction.DELETE
     counter = CounterName.DELETED_AT_TWILIO if is_deletion else CounterName.REDACTED_AT_TWILIO
     with db.engine.begin() as connection:
-        removal.finish(connection)
+        receipt = removal.finish(connection)
         RemovalCounter.add(connection, counter, 1)
+        if receipt:
+            Erasure.count(connection, receipt, {"deleted_at_twilio": 1})
     return None
 
 

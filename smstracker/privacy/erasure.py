@@ -52,6 +52,7 @@ from smstracker.sms.status import OUTBOX
 
 RECEIPT_BYTES = 6
 RECEIPTS_SHOWN = 20
+ERASED_COUNTS = ("messages", "events", "refused_callbacks", "deleted_at_twilio")
 MAX_ROUNDS = 10  # of looking what others have left
 
 _SAME = aliased(Erasure)
@@ -171,7 +172,7 @@ def _store_request(records: PersonRecords, at_twilio: bool, actor: str, now: dat
                 "at_twilio": at_twilio,
                 "searches": search_count,
                 "batch_rows": row_count,
-                **dict.fromkeys(("messages", "events", "refused_callbacks"), 0),
+                **dict.fromkeys(ERASED_COUNTS, 0),
             }
             connection.execute(db.insert(Erasure).values(erasure))
         for kind, ids in ids_by_kind.items():

@@ -60,5 +60,5 @@ HARMLESS = {
     "remembered_opt_out": {"sender", "number_hash"},
     "erasure": {"receipt", "number_hash"},
     "pending_removal": {"kind", "receipt"},
-    "carrier_removal": {"twilio_sid", "account_sid", "action", "problem"},
+    "carrier_removal": {"twilio_sid", "account_sid", "action", "problem", "receipt"},
 }

@@ -4,7 +4,7 @@ Only messages whose outcome is settled. Rows that another transaction has locked
 next time: waiting for them would hold up callbacks.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -126,10 +126,10 @@ def delete_messages(
     Tombstone.add(connection, _tombstones(connection, rows, now))
     RememberedOptOut.remember(connection, message_ids)
     keep_totals(connection, message_ids)
+    receipts = PendingRemoval.find_asking_twilio(connection, message_ids)
     if not at_twilio:
-        asked_ids = PendingRemoval.find_asking_twilio(connection, message_ids)
-        rows = [row for row in rows if row.id in asked_ids]
-    CarrierRemoval.request(connection, _deleted(rows), now)
+        rows = [row for row in rows if row.id in receipts]
+    CarrierRemoval.request(connection, _deleted(rows, receipts), now)
     RemovalCounter.add(connection, CounterName.DELETED, len(message_ids))
     return Removal(message_ids, _delete_rows(connection, message_ids), refused_count)
 
@@ -216,11 +216,11 @@ def _redacted(rows: Iterable[MessageRow]) -> Iterator[RemovedMessage]:
             yield RemovedMessage(row.twilio_sid, row.account_sid, row.simulated, action)
 
 
-def _deleted(rows: Iterable[MessageRow]) -> Iterator[RemovedMessage]:
+def _deleted(rows: Iterable[MessageRow], receipts: Mapping[int, str]) -> Iterator[RemovedMessage]:
     for row in rows:
         if row.twilio_sid:
-            action = CarrierAction.DELETE
-            yield RemovedMessage(row.twilio_sid, row.account_sid, row.simulated, action)
+            place = (row.twilio_sid, row.account_sid, row.simulated)
+            yield RemovedMessage(*place, CarrierAction.DELETE, receipts.get(row.id))
 
 
 def _delete_rows(connection: Connection, message_ids: Sequence[int]) -> int:

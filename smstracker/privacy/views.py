@@ -13,8 +13,10 @@ from wtforms import StringField
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db, settings, writing
+from smstracker.models import CarrierRemoval
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.privacy import erasure
+from smstracker.privacy.carrier_progress import is_of_person, read_progress
 from smstracker.privacy.export import write_export
 from smstracker.privacy.status_report import build_privacy_report
 from smstracker.sms.phone_numbers import parse_recipient
@@ -82,10 +84,14 @@ def erase() -> ResponseReturnValue:
 def receipt(receipt: str) -> ResponseReturnValue:
     receipts = erasure.read_receipts(receipt) or abort(404)
     row, left_count = receipts[0]
+    connection = db.session.connection()
+    is_own = CarrierRemoval.receipt == receipt
     return render_template(
         "privacy/receipt.html",
         erasure=row,
         left_count=left_count,
+        at_twilio=read_progress(connection, is_of_person(row)),
+        own_left=read_progress(connection, is_own).left,
         has_traces="traces" in request.args,
         is_shared="shared" in request.args,
         now=utcnow(),
