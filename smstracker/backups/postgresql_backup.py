@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Set
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -39,6 +40,7 @@ OWN_KINDS = (
     *("TABLE", "TABLE DATA", "SEQUENCE", "SEQUENCE OWNED BY", "SEQUENCE SET", "DEFAULT"),
     *("CONSTRAINT", "FK CONSTRAINT", "INDEX", "TRIGGER"),
 )
+COPY_HEAD = re.compile(r"COPY .+ \((.+)\) FROM stdin;")
 OWN_ENTRY = re.compile(
     rf"^\d+; \d+ \d+ (?:(?:{'|'.join(OWN_KINDS)}) \S"
     rf"|FUNCTION \S+ (?:{'|'.join(map(re.escape, FUNCTIONS))}) )"
@@ -123,6 +125,19 @@ def find_undone(engine: Engine, backup: Path, receipts: Set[str]) -> set[str]:
     options = ("--data-only", "--table=erasure", "--table=audit_entry", "--file=-")
     rows = _run(engine, "pg_restore", *options, str(backup)) if receipts else ""
     return {receipt for receipt in receipts if receipt not in rows}
+
+
+def read_rows(engine: Engine, backup: Path, table: str) -> list[dict[str, str | None]]:
+    """Return the rows of a table as text, by column; NULL is None. Raises BackupError."""
+    options = ("--data-only", f"--table={table}", "--file=-")
+    lines = iter(_run(engine, "pg_restore", *options, str(backup)).splitlines())
+    head = next((match for line in lines if (match := COPY_HEAD.match(line))), None)
+    names = head[1].replace('"', "").split(", ") if head else []
+    rows = []
+    for line in takewhile(lambda line: line != r"\.", lines):
+        values = (None if value == r"\N" else value for value in line.split("\t"))
+        rows.append(dict(zip(names, values, strict=True)))
+    return rows
 
 
 def restore(engine: Engine, backup: Path, undone: Set[str]) -> None:

@@ -22,6 +22,7 @@ from smstracker import create_app
 from smstracker.backups import postgresql_backup, sqlite_backup
 from smstracker.backups.backup_file import BackupError, user_and_home
 from smstracker.backups.held_sends import hold_sends
+from smstracker.backups.returning_users import Account, describe_returning, read_accounts
 from smstracker.clock import utcnow
 from smstracker.commands.database_errors import CommandWithPlainErrors
 from smstracker.database.demo_guard import refuse_live_database
@@ -149,21 +150,24 @@ def restore(path: Path, replace: bool) -> None:
             raise BackupError(
                 "The database holds messages. Make a backup of it first, then add --replace."
             )
-        known_receipts = _read_receipts(file)
+        known_receipts, accounts = _read_former(file)
         if known_receipts is None:
             click.echo(UNKNOWN_ERASURES)
         receipts = known_receipts or set()
         if file:
-            summary = _restore_file(path, file, receipts)
+            summary = _restore_file(path, file, receipts, accounts)
         else:
             undone = postgresql_backup.find_undone(db.engine, path, receipts)
-            _name_undone(undone)
+            users = postgresql_backup.read_rows(db.engine, path, "user")
+            _name_undone(undone, describe_returning(accounts, [*map(Account.from_text, users)]))
             postgresql_backup.restore(db.engine, path, undone)
-            summary, _ = _bring_up_to_date(settings().database_url, receipts)
+            summary, _, _ = _bring_up_to_date(settings().database_url, receipts)
         click.echo(summary)
 
 
-def _restore_file(path: Path, file: Path, receipts: set[str]) -> str:
+def _restore_file(
+    path: Path, file: Path, receipts: set[str], accounts: list[Account] | None
+) -> str:
     """Restore a backup of SQLite, ready for use: what interrupts this changes nothing."""
     former = Path(f"{file}.before-{utcnow():%Y%m%d-%H%M%S}") if file.exists() else None
     damaged = former is not None and sqlite_backup.is_damaged(file)
@@ -172,7 +176,7 @@ def _restore_file(path: Path, file: Path, receipts: set[str]) -> str:
             pass  # if it is in use, that is said before the backup is copied
     with sqlite_backup.working_copy(path, file) as copy:
         url = URL.create("sqlite", database=str(copy))
-        summary, undone = _bring_up_to_date(url.render_as_string(), receipts)
+        summary, undone, restored = _bring_up_to_date(url.render_as_string(), receipts)
         if former and damaged:
             sqlite_backup.move_away(file, former)
         with sqlite_backup.open_alone(file) as connection:
@@ -180,26 +184,28 @@ def _restore_file(path: Path, file: Path, receipts: set[str]) -> str:
                 sqlite_backup.keep_former(connection, former)
             if former:  # said at once, in case that what follows fails
                 click.echo(f"The former database is kept as {former}. Delete it once all is well.")
-            _name_undone(undone)
+            _name_undone(undone, describe_returning(accounts, restored))
             sqlite_backup.replace_content(connection, copy)
     return summary
 
 
-def _name_undone(receipts: set[str]) -> None:
-    """Name the erasures that a restore undoes, before it does: it may be interrupted afterwards."""
+def _name_undone(receipts: set[str], users: str) -> None:
+    """Name what a restore undoes, before it does: it may be interrupted afterwards."""
     if receipts:
         click.echo(
             "People were erased after this backup was made, so the restore brings them back. Erase "
             "them once more after it; the audit log will name the receipts too. They were: "
             f"{', '.join(sorted(receipts))}."
         )
+    if users:
+        click.echo(users)
 
 
-def _bring_up_to_date(database_url: str, receipts: set[str]) -> tuple[str, set[str]]:
+def _bring_up_to_date(database_url: str, receipts: set[str]) -> tuple[str, set[str], list[Account]]:
     """Migrate restored tables and prepare them for use.
 
-    Returns a summary in words, and those receipts of erasures that the backup does not know; its
-    audit log names them from now on, so that a later restore does too.
+    Returns a summary in words, the users, and those receipts of erasures that the backup does not
+    know; its audit log names them from now on, so that a later restore does too.
     """
     # An app of its own: the engine of this one knows the former database.
     new_settings = dataclasses.replace(settings(), database_url=database_url)
@@ -216,7 +222,8 @@ def _bring_up_to_date(database_url: str, receipts: set[str]) -> tuple[str, set[s
                 connection.execute(insert(AuditEntry).values(RESTORED))
                 _record_undone(connection, undone)
                 newest_at, token_count = connection.scalar(NEWEST_AT), _count_tokens(connection)
-                return _describe(newest_at, open_count, token_count, batch_count), undone
+                summary = _describe(newest_at, open_count, token_count, batch_count)
+                return summary, undone, read_accounts(connection)
         finally:
             db.engine.dispose()
 
@@ -266,19 +273,19 @@ def _check(path: Path, file: Path | None) -> None:
         refuse_live_database(create_engine(URL.create("sqlite", database=str(path))))
 
 
-def _read_receipts(file: Path | None) -> set[str] | None:
-    """The receipts of erasures that the present database knows; None if it cannot tell: it cannot
-    be read, or is new.
+def _read_former(file: Path | None) -> tuple[set[str] | None, list[Account] | None]:
+    """The receipts of erasures and the users that the present database knows; None if it cannot
+    tell: it cannot be read, or is new.
     """
     if file and not file.exists():
-        return None
+        return None, None
     try:
         with reading_connection(db.engine) as connection:
-            receipts = _select_receipts(connection)
+            receipts, accounts = _select_receipts(connection), read_accounts(connection)
             is_new = not receipts and connection.scalar(select(Message.id).limit(1)) is None
-            return None if is_new else receipts
+            return None if is_new else receipts, accounts or None
     except DatabaseError:  # no tables, or those of an older version; or it is damaged
-        return None
+        return None, None
     finally:
         db.engine.dispose()
 
