@@ -25,7 +25,7 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 # The fields of a record that are written beside its event name; all others are dropped.
 FIELDS = (
     *("method", "route", "http_status", "ms", "message_sid", "message_id", "code", "reason"),
-    "count",
+    *("count", "messages", "texts"),
 )
 FOREIGN_WARNING = "foreign_warning"
 

@@ -31,6 +31,7 @@ from smstracker.simulator import Faults, SimulatorServer, create_simulator
 from smstracker.sms.status import OUTBOX
 from tests.chaos_processes import WEB, WORKER, PostgreSQL, ProcessGroup, database
 from tests.postgresql_programs import path_to_programs
+from tests.retention_settings import let_settings_begin
 from tests.serving import close, free_port
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY
 
@@ -281,6 +282,7 @@ def _app(env: Mapping[str, str], expired_messages: int) -> Iterator[Flask]:
     app = create_app(load(env))
     with app.app_context():
         upgrade()
+        let_settings_begin(app)
         _store_expired_messages(expired_messages)
     yield app
     close(app)

@@ -18,6 +18,7 @@ from smstracker.privacy.batch_removal import remove_expired_batches
 from tests.batches import check, number, queue, read_messages
 from tests.clients import Person, words
 from tests.programs import Program
+from tests.retention_settings import let_settings_begin
 
 MakeApp = Callable[..., Flask]
 ROWS = [{"to": number(1), "name": "Ann"}, {"to": number(2), "name": "Zoë, Bo"}]
@@ -126,6 +127,7 @@ def test_request_whose_batch_was_deleted_sends_nothing_again(make_app: MakeApp) 
     program = Program(app)
     send(program)
     check(app)
+    let_settings_begin(app)
     with app.app_context(), time_machine.travel(utcnow() + timedelta(days=2), tick=False):
         assert sum(remove_expired_batches()) == 3
     again = send(program)

@@ -41,6 +41,7 @@ from tests.batches import (
 )
 from tests.clients import Person, words
 from tests.databases import await_lock_wait
+from tests.retention_settings import let_settings_begin
 
 pytestmark = pytest.mark.both_databases
 
@@ -64,6 +65,7 @@ def erase(app: Flask) -> None:
 
 
 def remove_old(app: Flask, days: int) -> None:
+    let_settings_begin(app)
     with app.app_context(), time_machine.travel(utcnow() + timedelta(days=days), tick=False):
         for _ in remove_expired_batches():
             pass

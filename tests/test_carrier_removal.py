@@ -22,6 +22,7 @@ from smstracker.privacy.retention import remove_expired
 from smstracker.privacy.status_report import build_privacy_report
 from smstracker.simulator import SimulatorServer
 from tests.clients import Person
+from tests.retention_settings import let_settings_begin
 from tests.signing import ACCOUNT_SID, sid
 from tests.twilio_stub import TwilioStub, answer, wire
 from tests.worker_runs import InstantWorker
@@ -53,6 +54,7 @@ def sent_message(person: Person, simulator: SimulatorServer, recipient: str, med
 
 
 def run_all(app: Flask) -> None:
+    let_settings_begin(app)
     for _ in remove_expired(None):
         pass
     for _ in remove_at_carrier(None):
@@ -89,7 +91,9 @@ def test_deleted_message_is_deleted_at_twilio(
 def test_nothing_is_asked_of_twilio_without_the_setting(make_app: MakeApp, alice: Person) -> None:
     past = utcnow() - timedelta(days=2)
     alice.has_message(twilio_sid=sid(1), status="delivered", created_at=past)
-    with make_app(KEEP_TEXT_DAYS="1").app_context():
+    app = make_app(KEEP_TEXT_DAYS="1")
+    let_settings_begin(app)
+    with app.app_context():
         list(remove_expired(None))
         assert db.session.scalars(select(CarrierRemoval)).all() == []
 

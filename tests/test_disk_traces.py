@@ -23,6 +23,7 @@ from smstracker.privacy.retention import remove_expired
 from smstracker.worker.maintenance import purge
 from tests.clients import Person
 from tests.refused_callbacks import refusal
+from tests.retention_settings import let_settings_begin
 from tests.signing import fields, sid
 
 MakeApp = Callable[..., Flask]
@@ -123,6 +124,7 @@ def test_text_deleted_for_its_age_is_in_no_file(make_app: MakeApp, alice: Person
     fill(alice.app, alice.id)
     analyze(alice.app, "ANALYZE")
     app = make_app(KEEP_TEXT_DAYS="1")
+    let_settings_begin(app)
     with app.app_context():
         list(remove_expired(None))
         list(clean_text_index(None))

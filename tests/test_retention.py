@@ -31,6 +31,7 @@ from smstracker.worker.maintenance import purge
 from tests.clients import Person, words
 from tests.live_settings import settings
 from tests.refused_callbacks import refusal
+from tests.retention_settings import let_settings_begin
 from tests.signing import call_back, callback_path, fields, sid
 
 pytestmark = pytest.mark.both_databases
@@ -59,7 +60,8 @@ def old_message(person: Person, days: float = 40, **columns: Any) -> Message:
 
 
 def remove(app: Flask) -> int:
-    """Run the job once."""
+    """Run the job once, with settings that have been on for long."""
+    let_settings_begin(app)
     with app.app_context():
         return sum(remove_expired(None))
 
@@ -331,6 +333,7 @@ def test_refused_callbacks_and_searches_go_by_the_same_clock(
 ) -> None:
     owner = alice.id
     app = make_app(KEEP_TEXT_DAYS="3", KEEP_MESSAGE_DAYS="5", RECEIPT_WINDOW_HOURS="200")
+    let_settings_begin(app)
     orphan = {"status": "sent", "source": "callback", "received_at": days_ago(4)}
     with app.app_context():
         db.session.add(refusal(days_ago(4)))

@@ -48,6 +48,7 @@ from smstracker.models import (
 )
 from smstracker.models.audit_log import COMMAND_LINE, AuditAction
 from smstracker.models.jobs import JobName
+from smstracker.models.keep_settings import is_keep_setting
 from smstracker.models.lookup_queue import can_be_asked_about
 from smstracker.models.users import UserSession
 from smstracker.plurals import format_count, is_or_are
@@ -320,7 +321,8 @@ def _prepare(connection: Connection, now: datetime) -> int:
     for table in (UserSession, SignInToken, Heartbeat):
         connection.execute(delete(table))
     jobs = update(ScheduledJob)
-    connection.execute(jobs.values(due_at=now, failed_at=None, failure=None))
+    is_job = ~is_keep_setting()
+    connection.execute(jobs.where(is_job).values(due_at=now, failed_at=None, failure=None))
     # Nobody looked since the backup, so nobody knows for how long no worker ran.
     connection.execute(jobs.where(ScheduledJob.name == JobName.ALERTS).values(done_at=None))
     # What was restored is a backup.

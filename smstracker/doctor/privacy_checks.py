@@ -7,23 +7,39 @@ from smstracker.database.engine import reading_connection
 from smstracker.doctor.check_result import CheckResult, strip_period, warning
 from smstracker.extensions import db
 from smstracker.models import CarrierRemoval
+from smstracker.models.keep_settings import ComingSetting, KeepSetting, find_coming
 from smstracker.plurals import format_count
 from smstracker.privacy.carrier_progress import read_progress
+from smstracker.privacy.retention import count_due
 from smstracker.web_templates import format_absolute_time
 
 
 def check_privacy() -> Iterator[CheckResult]:
-    """Warn of messages that Twilio still has although they are deleted here."""
+    """Warn of what will be deleted first, and of what Twilio still has although it is deleted."""
+    now = utcnow()
     with reading_connection(db.engine) as connection:
+        for coming in find_coming(connection, now):
+            yield _describe_coming(coming, count_due(connection, coming, now))
         failing = read_progress(connection, CarrierRemoval.keeps_failing())
     if not failing.left:
         return
     reason = strip_period(failing.problems[0][0]) if failing.problems else "not known"
     detail = f"{format_count(failing.left, 'message')} cannot be removed at Twilio: {reason}"
-    if failing.next_try_at and failing.next_try_at > utcnow():
+    if failing.next_try_at and failing.next_try_at > now:
         detail += f"; tried again at {format_absolute_time(failing.next_try_at)}"
     fix = "see the reasons on the page Privacy, and removal_failed in the log of the worker"
     if failing.failed:
         detail += f"; {failing.failed:,} not tried again"
         fix += "; delete by hand, in Twilio's Console, what is not tried again"
     yield warning("removal at Twilio", detail, fix)
+
+
+def _describe_coming(coming: ComingSetting, count: int) -> CheckResult:
+    what = "texts of " if coming.setting is KeepSetting.TEXTS else ""
+    begins = "a day after the worker has seen it"
+    if coming.begins_at:
+        begins = f"at {format_absolute_time(coming.begins_at)}"
+    detail = f"{coming.setting} is new or shorter: the {what}{format_count(count, 'message')} "
+    detail += f"older than {format_count(coming.days, 'day')} are deleted {begins}"
+    fix = f"if you do not want that, correct {coming.setting} and restart the worker before"
+    return warning("retention", detail, fix)

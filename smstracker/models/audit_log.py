@@ -13,6 +13,7 @@ from smstracker.models.messages import BigId
 from smstracker.models.users import digest
 
 COMMAND_LINE = "command line"  # the actor of a command
+WORKER = "worker"
 MAX_COUNTED = 100  # of one act within an hour; more are neither counted nor stored
 
 
@@ -35,6 +36,7 @@ class AuditAction(StrEnum):
     EXPORTED_LOG = "exported-log"
     EXPORTED_PERSON = "exported-person"
     ERASED_PERSON = "erased-person"
+    DELETED_BY_AGE = "deleted-by-age"
     RESTORED_BACKUP = "restored-backup"
     UNDID_ERASURE = "undid-erasure"
     REPLAYED_CALLBACKS = "replayed-callbacks"
@@ -61,6 +63,7 @@ WORDS = {
     AuditAction.EXPORTED_LOG: "Exported own messages",
     AuditAction.EXPORTED_PERSON: "Exported what was held of a person",
     AuditAction.ERASED_PERSON: "Erased what was held of a person",
+    AuditAction.DELETED_BY_AGE: "Deleted what was too old to keep",
     AuditAction.RESTORED_BACKUP: "Restored a backup",
     AuditAction.UNDID_ERASURE: "Restored a backup from before a person was erased",
     AuditAction.REPLAYED_CALLBACKS: "Replayed refused callbacks",
@@ -74,8 +77,9 @@ WORDS = {
 class AuditEntry(Model):
     """One act; several alike within an hour are one row if `hour_key` is set.
 
-    `actor` is the address of a user, COMMAND_LINE, or empty for somebody unknown. `subject` is what
-    the act was about: a user's address, a public id, a rule's name, a receipt, a number of rows.
+    `actor` is the address of a user, COMMAND_LINE, WORKER, or empty for somebody unknown.
+    `subject` is what the act was about: a user's address, a public id, a rule's name, a receipt, a
+    number of rows.
     """
 
     __tablename__ = "audit_entry"

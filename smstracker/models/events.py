@@ -20,7 +20,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime, affected_rows, delete_unlocked
-from smstracker.extensions import Model, settings
+from smstracker.extensions import Model
+from smstracker.models.keep_settings import KeepSetting, days_in_force
 from smstracker.models.messages import BigId, partial_index
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH
 from smstracker.sms.status import Source
@@ -77,7 +78,7 @@ class StatusEvent(Model):
     @classmethod
     def blank_orphans(cls, connection: Connection, now: datetime, limit: int = 500) -> int:
         """Empty up to `limit` callbacks of no message that are older than texts may be."""
-        days = settings().keep_text_days
+        days = days_in_force(connection, KeepSetting.TEXTS, now)
         if days is None:
             return 0
         is_old = cls.message_id.is_(None) & (cls.received_at < now - timedelta(days=days))

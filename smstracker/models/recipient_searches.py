@@ -8,7 +8,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime, affected_rows, excluded, upsert
-from smstracker.extensions import Model, db, settings
+from smstracker.extensions import Model, db
+from smstracker.models.keep_settings import KeepSetting, days_in_force
 
 # A bookmarked search works for this long after it was last typed.
 RETENTION = timedelta(days=90)
@@ -52,6 +53,7 @@ class RecipientSearch(Model):
     @classmethod
     def purge(cls, now: datetime) -> int:
         """Delete searches not typed again for RETENTION or KEEP_MESSAGE_DAYS; return how many."""
-        days = settings().keep_message_days
+        connection = db.session.connection()
+        days = days_in_force(connection, KeepSetting.MESSAGES, now)
         kept_for = min(RETENTION, timedelta(days=days)) if days else RETENTION
         return affected_rows(db.session.execute(delete(cls).where(cls.used_at < now - kept_for)))

@@ -25,6 +25,7 @@ from sqlalchemy.sql import Select, Update
 from smstracker.database.advisory_locks import try_to_lock_keys
 from smstracker.database.engine import Insert, UtcDateTime, delete_unlocked, excluded, upsert
 from smstracker.extensions import Model, db, settings
+from smstracker.models.keep_settings import KeepSetting, days_in_force
 from smstracker.models.messages import BigId, Message
 
 _PENDING = text("diagnosis IS NULL AND replayed_at IS NULL")
@@ -185,10 +186,11 @@ class RefusedCallback(Model):
 
         They hold numbers, so they are kept no longer than texts.
         """
-        days = settings().refused_callbacks_days
-        oldest_kept = now - timedelta(days=min(days, settings().keep_text_days or days))
+        connection, days = db.session.connection(), settings().refused_callbacks_days
+        text_days = days_in_force(connection, KeepSetting.TEXTS, now)
+        oldest_kept = now - timedelta(days=min(days, text_days or days))
         outdated = select(cls.id).where(cls.last_at < oldest_kept).limit(limit)
-        return delete_unlocked(db.session.connection(), cls, outdated)
+        return delete_unlocked(connection, cls, outdated)
 
 
 _COUNT_REPEAT = (

@@ -9,9 +9,10 @@ from sqlalchemy.engine import Connection
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import affected_rows, reading_connection
-from smstracker.extensions import db, settings
+from smstracker.extensions import db
 from smstracker.models import Batch, BatchFile, BatchRow, Message, User
 from smstracker.models.batches import DRAFT_LIFETIME, BatchState
+from smstracker.models.keep_settings import KeepSetting, days_in_force
 from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
 from smstracker.privacy.portions import Portion, run_portions
 from smstracker.privacy.removal import tombstone_lifetime
@@ -28,14 +29,18 @@ def remove_expired_batches() -> Iterator[int]:
     KEEP_MESSAGE_DAYS, discarded ones, drafts after DRAFT_LIFETIME and those of deleted users.
     Yields how many rows of each second.
     """
+    now = utcnow()
+    with reading_connection(db.engine) as connection:
+        message_days = days_in_force(connection, KeepSetting.MESSAGES, now)
+        text_days = days_in_force(connection, KeepSetting.TEXTS, now)
     is_unwanted: ColumnElement[bool]
     is_unwanted = Batch.owner_id.in_(select(User.id).where(User.erases_messages))
     is_unwanted |= Batch.state == BatchState.DISCARDED
-    is_unwanted |= Batch.state.in_(_DRAFTS) & (Batch.created_at < utcnow() - DRAFT_LIFETIME)
-    if (message_days := settings().keep_message_days) is not None:
+    is_unwanted |= Batch.state.in_(_DRAFTS) & (Batch.created_at < now - DRAFT_LIFETIME)
+    if message_days is not None:
         is_unwanted |= _is_older(message_days)
     yield from run_portions(partial(_remove_portion, is_unwanted, _delete_rows))
-    if (text_days := settings().keep_text_days) is not None:
+    if text_days is not None:
         is_due = _is_older(text_days) & Batch.content_deleted_at.is_(None)
         yield from run_portions(partial(_remove_portion, is_due, _blank_rows))
 

@@ -1,7 +1,8 @@
 """Removal of what is stored as pending: messages whose outcome was open, and what is erased."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from sqlalchemy import delete, select
@@ -18,6 +19,7 @@ from smstracker.models import (
     StatusEvent,
     outbox,
 )
+from smstracker.models.keep_settings import KeepSetting, days_in_force
 from smstracker.models.messages import is_in_outbox
 from smstracker.models.removals import RemovalKind
 from smstracker.privacy.portions import Portion, run_portions
@@ -27,19 +29,27 @@ from smstracker.privacy.removal import blank_messages, delete_messages, keep_out
 RECHECKS = dict.fromkeys(RemovalKind, timedelta(minutes=1))
 RECHECKS |= {RemovalKind.BLANK: timedelta(days=1), RemovalKind.DELETE: timedelta(days=1)}
 
+SETTINGS = {RemovalKind.BLANK: KeepSetting.TEXTS, RemovalKind.DELETE: KeepSetting.MESSAGES}
 _IS_ORPHAN = StatusEvent.message_id.is_(None)
 
 
-def remove_pending(number_hash: bytes | None = None) -> Iterator[int]:
-    """Remove the pending rows that are due, all or those of one number, as far as they may be."""
-    switched_off = set()
-    if settings().keep_text_days is None:
-        switched_off.add(RemovalKind.BLANK)
-    if settings().keep_message_days is None:
-        switched_off.add(RemovalKind.DELETE)
+def remove_pending(
+    number_hash: bytes | None = None, removed: Counter[RemovalKind] | None = None
+) -> Iterator[int]:
+    """Remove the pending rows that are due, all or those of one number, as far as they may be.
+
+    Adds to `removed` how many messages that were of each kind.
+    """
+    now = utcnow()
+    with reading_connection(db.engine) as connection:
+        switched_off = {
+            kind
+            for kind, setting in SETTINGS.items()
+            if days_in_force(connection, setting, now) is None
+        }
     for kind in RemovalKind:
         if kind not in switched_off:
-            yield from run_portions(partial(_remove_portion, kind, number_hash))
+            yield from run_portions(partial(_remove_portion, kind, number_hash, removed))
 
 
 def await_others(number_hash: bytes) -> bool:
@@ -54,7 +64,12 @@ def await_others(number_hash: bytes) -> bool:
         return connection.scalar(query.with_for_update()) is not None
 
 
-def _remove_portion(kind: RemovalKind, number_hash: bytes | None, portion: Portion) -> int:
+def _remove_portion(
+    kind: RemovalKind,
+    number_hash: bytes | None,
+    removed: Counter[RemovalKind] | None,
+    portion: Portion,
+) -> int:
     """Remove due rows of the erasure whose turn it is; return how many were looked at."""
     now = utcnow()
     is_due = (PendingRemoval.kind == kind) & has_come(PendingRemoval.check_at, now, RECHECKS[kind])
@@ -76,6 +91,8 @@ def _remove_portion(kind: RemovalKind, number_hash: bytes | None, portion: Porti
         PendingRemoval.finish(connection, kind, set(ids).difference(left_ids))
         if first_receipt is not None:
             Erasure.count(connection, first_receipt, counts)
+    if removed is not None:
+        removed[kind] += len(set(ids).difference(left_ids))
     return len(ids)
 
 
@@ -110,19 +127,29 @@ def _remove_messages(
     remaining = select(Message.id).where(Message.id.in_(ids))
     at_twilio = settings().redact_at_twilio
     if kind is RemovalKind.BLANK:
-        age = timedelta(days=settings().keep_text_days or 0)
-        blank_messages(connection, ids, now, at_twilio=at_twilio, created_before=now - age)
+        before = _oldest_kept(connection, kind, now)
+        blank_messages(connection, ids, now, at_twilio=at_twilio, created_before=before)
         return {}, connection.scalars(remaining.where(Message.content_deleted_at.is_(None))).all()
-    before: datetime | None = now - timedelta(days=settings().keep_message_days or 0)
-    if kind is RemovalKind.ERASE:
-        at_twilio, before = False, None  # only those of which the receipt says so
+    created_before = None
+    if kind is RemovalKind.DELETE:
+        created_before = _oldest_kept(connection, kind, now)
+    else:
+        at_twilio = False  # only those of which the receipt says so
         # Twilio may have refused them for now when the erasure was stored.
         for message_id in connection.scalars(remaining.where(is_in_outbox())).all():
             outbox.cancel(connection, message_id)
-    removal = delete_messages(connection, ids, now, at_twilio=at_twilio, created_before=before)
+    removal = delete_messages(
+        connection, ids, now, at_twilio=at_twilio, created_before=created_before
+    )
     counts = {
         "messages": len(removal.message_ids),
         "events": removal.event_count,
         "refused_callbacks": removal.refused_count,
     }
     return counts, connection.scalars(remaining).all()
+
+
+def _oldest_kept(connection: Connection, kind: RemovalKind, now: datetime) -> datetime:
+    """Return the time before which messages are removed; the beginning of time if none are."""
+    days = days_in_force(connection, SETTINGS[kind], now)
+    return datetime.min.replace(tzinfo=UTC) if days is None else now - timedelta(days=days)

@@ -6,73 +6,113 @@ It walks through the messages in the order of their ids, which is that of their 
 position. Those whose outcome is open are stored as pending and looked at again each day.
 """
 
+import logging
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, settings
-from smstracker.models import Message, PendingRemoval, RemovalCounter
-from smstracker.models.removals import CounterName, RemovalKind
+from smstracker.models import AuditEntry, Message, PendingRemoval, RemovalCounter
+from smstracker.models.audit_log import WORKER, AuditAction
+from smstracker.models.keep_settings import (
+    GRACE,
+    ComingSetting,
+    KeepSetting,
+    days_in_force,
+    needs_note,
+    note_settings,
+)
+from smstracker.models.removals import RemovalKind
+from smstracker.plurals import format_count
 from smstracker.privacy.batch_removal import remove_expired_batches
 from smstracker.privacy.disk_traces import truncate_log
 from smstracker.privacy.former_users import erase_former_users
-from smstracker.privacy.pending import RECHECKS, remove_pending
+from smstracker.privacy.pending import RECHECKS, SETTINGS, remove_pending
 from smstracker.privacy.portions import Portion, run_portions
 from smstracker.privacy.removal import Removal, blank_messages, delete_messages
 
-
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """Messages older than `days` are removed as `kind` says."""
-
-    kind: RemovalKind
-    position: CounterName
-    days: int | None
+log = logging.getLogger(__name__)
 
 
 def remove_expired(_last_done: datetime | None) -> Iterator[int]:
     """Remove what is due, a few rows at a time; yields how many rows of each second."""
-    rules = (
-        _Rule(RemovalKind.DELETE, CounterName.DELETE_POSITION, settings().keep_message_days),
-        _Rule(RemovalKind.BLANK, CounterName.BLANK_POSITION, settings().keep_text_days),
-    )
+    _note_settings()
+    removed: Counter[RemovalKind] = Counter()
     is_anything_removed = False
-    pending, former, batches = remove_pending(), erase_former_users(), remove_expired_batches()
-    for steps in (pending, former, *map(_walk_all, rules), batches):
-        for count in steps:
-            is_anything_removed = True
-            yield count
-    if is_anything_removed:
-        truncate_log()
+    walks = (_walk_all(kind, removed) for kind in (RemovalKind.DELETE, RemovalKind.BLANK))
+    pending, former = remove_pending(removed=removed), erase_former_users()
+    try:
+        for steps in (pending, former, *walks, remove_expired_batches()):
+            for count in steps:
+                is_anything_removed = True
+                yield count
+        if is_anything_removed:
+            truncate_log()
+    finally:  # also if the worker ends meanwhile
+        _record(removed[RemovalKind.DELETE], removed[RemovalKind.BLANK])
 
 
-def _walk_all(rule: _Rule) -> Iterator[int]:
-    if rule.days is not None:
-        yield from run_portions(partial(_walk, rule, timedelta(days=rule.days)))
+def count_due(connection: Connection, coming: ComingSetting, now: datetime) -> int:
+    """Count the messages that are too old, once a setting begins, and still have what goes then."""
+    oldest_kept = (coming.begins_at or now + GRACE) - timedelta(days=coming.days)
+    query = select(func.count()).select_from(Message).where(Message.created_at < oldest_kept)
+    if coming.setting is KeepSetting.TEXTS:
+        query = query.where(Message.content_deleted_at.is_(None))
+    return connection.scalar(query) or 0
 
 
-def _walk(rule: _Rule, age: timedelta, portion: Portion) -> int:
-    """Remove the next messages that are old enough; return how many were looked at."""
+def _note_settings() -> None:
     now = utcnow()
     with reading_connection(db.engine) as connection:
-        position = RemovalCounter.read(connection, rule.position)
+        is_needed = needs_note(connection, now)
+    if is_needed:
+        with db.engine.begin() as connection:
+            note_settings(connection, now)
+
+
+def _record(message_count: int, text_count: int) -> None:
+    """Tell the log and the audit log how much a run has deleted by age."""
+    if not message_count and not text_count:
+        return
+    log.info("retention_deleted", extra={"messages": message_count, "texts": text_count})
+    counts = f"{format_count(message_count, 'message')}, {format_count(text_count, 'text')}"
+    entry = {"action": AuditAction.DELETED_BY_AGE, "actor": WORKER, "subject": counts}
+    with db.engine.begin() as connection:
+        connection.execute(db.insert(AuditEntry).values(entry))
+
+
+def _walk_all(kind: RemovalKind, removed: Counter[RemovalKind]) -> Iterator[int]:
+    with reading_connection(db.engine) as connection:
+        days = days_in_force(connection, SETTINGS[kind], utcnow())
+    if days is not None:
+        yield from run_portions(partial(_walk, kind, removed, timedelta(days=days)))
+
+
+def _walk(
+    kind: RemovalKind, removed: Counter[RemovalKind], age: timedelta, portion: Portion
+) -> int:
+    """Remove the next messages that are old enough; return how many were looked at."""
+    now, counter = utcnow(), SETTINGS[kind].position
+    with reading_connection(db.engine) as connection:
+        position = RemovalCounter.read(connection, counter)
         ids = _read_old(connection, position, now, age, portion.size)
     if not ids:
         return 0
     with portion.turn() as connection:
-        RemovalCounter.advance(connection, rule.position, position, ids[-1])
-        removal = _remove(connection, rule.kind, ids, now, now - age)
+        RemovalCounter.advance(connection, counter, position, ids[-1])
+        removal = _remove(connection, kind, ids, now, now - age)
         remaining = select(Message.id).where(Message.id.in_(set(ids) - set(removal.message_ids)))
-        if rule.kind is RemovalKind.BLANK:
+        if kind is RemovalKind.BLANK:
             remaining = remaining.where(Message.content_deleted_at.is_(None))
         open_ids = connection.scalars(remaining).all()
-        PendingRemoval.add(connection, rule.kind, open_ids, now + RECHECKS[rule.kind])
+        PendingRemoval.add(connection, kind, open_ids, now + RECHECKS[kind])
+    removed[kind] += len(removal.message_ids)
     return len(ids)
 
 

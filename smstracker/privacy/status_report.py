@@ -5,20 +5,27 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
+from smstracker.clock import utcnow
 from smstracker.extensions import db, settings
 from smstracker.models import CarrierRemoval, Erasure, PendingRemoval, RemovalCounter
+from smstracker.models.keep_settings import ComingSetting, find_coming
 from smstracker.models.removals import CounterName, RemovalKind
 from smstracker.privacy.carrier_progress import CarrierProgress, read_progress
 from smstracker.privacy.erasure import read_receipts
+from smstracker.privacy.retention import count_due
 
 
 @dataclass(frozen=True, slots=True)
 class PrivacyReport:
-    """`unfinished_at_twilio` are the receipts that wait for Twilio, or failed there."""
+    """`coming` has the settings that are not in force yet, each with how many messages it is about.
+
+    `unfinished_at_twilio` are the receipts that wait for Twilio, or failed there.
+    """
 
     keep_text_days: int | None
     keep_message_days: int | None
     redact_at_twilio: bool
+    coming: Sequence[tuple[ComingSetting, int]]
     blanked: int
     deleted: int
     open_messages: int
@@ -30,7 +37,7 @@ class PrivacyReport:
 
 
 def build_privacy_report() -> PrivacyReport:
-    connection = db.session.connection()
+    connection, now = db.session.connection(), utcnow()
 
     def count(name: CounterName) -> int:
         return RemovalCounter.read(connection, name)
@@ -42,6 +49,7 @@ def build_privacy_report() -> PrivacyReport:
         keep_text_days=config.keep_text_days,
         keep_message_days=config.keep_message_days,
         redact_at_twilio=config.redact_at_twilio,
+        coming=[(row, count_due(connection, row, now)) for row in find_coming(connection, now)],
         blanked=count(CounterName.BLANKED),
         deleted=count(CounterName.DELETED),
         open_messages=db.session.scalar(select(func.count()).select_from(due_ids)) or 0,

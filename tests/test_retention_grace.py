@@ -1,0 +1,184 @@
+"""A time of keeping that is new or shorter deletes only after a day, and says before how much."""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import time_machine
+from flask import Flask
+from sqlalchemy import delete, func, select
+
+from smstracker.clock import DAY, HOUR, utcnow
+from smstracker.doctor.privacy_checks import check_privacy
+from smstracker.extensions import db
+from smstracker.models import Message, RefusedCallback, ScheduledJob, User
+from smstracker.models.keep_settings import is_keep_setting
+from smstracker.privacy.retention import remove_expired
+from smstracker.worker.maintenance import purge
+from tests.clients import Person, words
+from tests.postgresql_programs import path_to_programs
+from tests.refused_callbacks import refusal
+from tests.serving import close
+from tests.signing import sid
+
+pytestmark = pytest.mark.both_databases
+
+MakeApp = Callable[..., Flask]
+
+
+def add_old(person: Person, days: float, count: int = 1) -> None:
+    at = utcnow() - DAY * days
+    final = {"status": "delivered", "created_at": at, "status_at": at, "final_at": at}
+    for _ in range(count):
+        person.has_message(twilio_sid=sid(len(person.messages()) + 1), **final)
+
+
+def run(make_app: MakeApp, after: timedelta = timedelta(0), **changed: str) -> int:
+    """Run the job as a worker that has just started would; return how many messages are left."""
+    app = make_app(**changed)
+    with app.app_context(), time_machine.travel(utcnow() + after):
+        list(remove_expired(None))
+        count = db.session.scalar(select(func.count()).select_from(Message)) or 0
+    close(app)
+    return count
+
+
+def overview(app: Flask) -> str:
+    admin = Person.signed_in(app, "carol@example.org")
+    with app.app_context():
+        db.session.execute(db.update(User).values(administrator=True))
+        db.session.commit()
+    return words(admin.get("/privacy").text)
+
+
+def findings(app: Flask) -> list[str]:
+    with app.app_context():
+        return [result.detail for result in check_privacy()]
+
+
+def test_new_setting_deletes_nothing_for_a_day(make_app: MakeApp, alice: Person) -> None:
+    add_old(alice, 40, 3)
+    assert run(make_app, KEEP_MESSAGE_DAYS="30") == 3
+    assert run(make_app, 23 * HOUR, KEEP_MESSAGE_DAYS="30") == 3
+    assert run(make_app, 25 * HOUR, KEEP_MESSAGE_DAYS="30") == 0
+
+
+def test_new_setting_deletes_no_text_for_a_day(make_app: MakeApp, alice: Person) -> None:
+    add_old(alice, 40)
+    run(make_app, KEEP_TEXT_DAYS="30")
+    assert alice.message().body == "Hello"
+    run(make_app, 25 * HOUR, KEEP_TEXT_DAYS="30")
+    assert alice.message().body == ""
+
+
+def test_shorter_setting_waits_while_the_former_one_goes_on(
+    make_app: MakeApp, alice: Person
+) -> None:
+    run(make_app, KEEP_MESSAGE_DAYS="100")
+    add_old(alice, 200)
+    add_old(alice, 40)
+    assert run(make_app, 25 * HOUR, KEEP_MESSAGE_DAYS="30") == 1
+    assert run(make_app, 48 * HOUR, KEEP_MESSAGE_DAYS="30") == 1
+    assert run(make_app, 50 * HOUR, KEEP_MESSAGE_DAYS="30") == 0
+
+
+def test_setting_that_was_set_back_waits_anew(make_app: MakeApp, alice: Person) -> None:
+    add_old(alice, 40)
+    run(make_app, KEEP_MESSAGE_DAYS="3")
+    run(make_app, 12 * HOUR, KEEP_MESSAGE_DAYS="365")
+    assert run(make_app, 40 * HOUR, KEEP_MESSAGE_DAYS="3") == 1
+    run(make_app, 50 * HOUR)
+    assert run(make_app, 70 * HOUR, KEEP_MESSAGE_DAYS="3") == 1
+
+
+def test_longer_setting_holds_at_once(make_app: MakeApp, alice: Person) -> None:
+    run(make_app, KEEP_MESSAGE_DAYS="3")
+    add_old(alice, 400)
+    add_old(alice, 40)
+    assert run(make_app, 25 * HOUR, KEEP_MESSAGE_DAYS="365") == 1
+
+
+def test_setting_of_before_an_upgrade_goes_on_at_once(make_app: MakeApp, alice: Person) -> None:
+    add_old(alice, 40)
+    run(make_app, KEEP_MESSAGE_DAYS="30")
+    assert run(make_app, 25 * HOUR, KEEP_MESSAGE_DAYS="30") == 0
+    with alice.app.app_context():  # an older version stores none
+        db.session.execute(delete(ScheduledJob).where(is_keep_setting()))
+        db.session.commit()
+    add_old(alice, 40)
+    assert findings(make_app(KEEP_MESSAGE_DAYS="30")) == []
+    assert run(make_app, KEEP_MESSAGE_DAYS="30") == 0
+
+
+def test_clock_that_was_ahead_postpones_nothing_for_long(make_app: MakeApp, alice: Person) -> None:
+    add_old(alice, 40)
+    run(make_app, 300 * DAY, KEEP_MESSAGE_DAYS="30")
+    assert run(make_app, KEEP_MESSAGE_DAYS="30") == 1
+    assert run(make_app, 25 * HOUR, KEEP_MESSAGE_DAYS="30") == 0
+
+
+def test_all_that_holds_numbers_waits(make_app: MakeApp) -> None:
+    app = make_app(KEEP_TEXT_DAYS="3", KEEP_MESSAGE_DAYS="3")
+    with app.app_context():
+        db.session.add(refusal(utcnow() - 5 * DAY))
+        db.session.commit()
+        list(remove_expired(None))
+        purge()
+        assert len(db.session.scalars(select(RefusedCallback)).all()) == 1
+        db.session.rollback()
+        with time_machine.travel(utcnow() + 25 * HOUR):
+            purge()
+        assert db.session.scalars(select(RefusedCallback)).all() == []
+
+
+def test_privacy_and_doctor_say_how_much_is_due(make_app: MakeApp, alice: Person) -> None:
+    add_old(alice, 40, 3)
+    add_old(alice, 1)
+    app = make_app(KEEP_TEXT_DAYS="20", KEEP_MESSAGE_DAYS="30")
+    for when in ("a day after the worker has seen it", "at "):
+        page, results = overview(app), findings(app)
+        for name, days in (("KEEP_TEXT_DAYS", 20), ("KEEP_MESSAGE_DAYS", 30)):
+            said = f"{name} is new or shorter than before: 3 messages are older than {days} days"
+            assert f"{said}. They go {when}" in page
+            [result] = [result for result in results if result.startswith(name)]
+            assert f"3 messages older than {days} days are deleted {when}" in result
+        with app.app_context():
+            list(remove_expired(None))
+    with time_machine.travel(utcnow() + 25 * HOUR):
+        assert "new or shorter" not in overview(app)
+        assert findings(app) == []
+    assert findings(make_app()) == []
+
+
+def test_run_that_deleted_something_is_logged_once(
+    make_app: MakeApp, alice: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    add_old(alice, 40, 2)
+    add_old(alice, 10, 3)
+    kept = {"KEEP_TEXT_DAYS": "5", "KEEP_MESSAGE_DAYS": "30"}
+    for after in (0, 25, 26):
+        run(make_app, after * HOUR, **kept)
+    [record] = [record for record in caplog.records if record.msg == "retention_deleted"]
+    assert (vars(record)["messages"], vars(record)["texts"]) == (2, 3)
+    listed = alice.app.test_cli_runner().invoke(args=["audit", "list"]).output
+    assert listed.count("Deleted what was too old to keep") == 1
+    assert "worker" in listed
+    assert "2 messages, 3 texts" in listed
+
+
+def test_restore_does_not_shorten_the_day(
+    make_app: MakeApp, alice: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", path_to_programs())
+    add_old(alice, 40)
+    run(make_app, KEEP_MESSAGE_DAYS="30")
+    close(alice.app)
+    for command in (["backup", tmp_path / "a"], ["restore", tmp_path / "a", "--replace"]):
+        app = make_app(KEEP_MESSAGE_DAYS="30")
+        result = app.test_cli_runner().invoke(args=[str(part) for part in command])
+        assert result.exit_code == 0, result.output
+        close(app)
+    assert run(make_app, KEEP_MESSAGE_DAYS="30") == 1
