@@ -29,7 +29,7 @@ ALICE = "alice@example.org"
 COUNT = 3_000
 OTHERS_SHARE = 10  # every tenth message is Bob's, to OTHER
 ERASE_PERSON = (["messages", "erase", "--yes"], NUMBER)
-DELETE_USER = (["users", "delete", ALICE, "--erase-messages"], "")
+DELETE_USER = (["users", "delete", ALICE, "--erase-messages", "--yes"], "")
 
 
 def fill(app: Flask, owners: tuple[int, int]) -> None:

@@ -42,7 +42,7 @@ def run(app: Flask, *arguments: str) -> str:
 
 
 def delete(app: Flask, choice: str) -> str:
-    return run(app, "users", "delete", ALICE, choice)
+    return run(app, "users", "delete", ALICE, choice, *["--yes"] * (choice == "--erase-messages"))
 
 
 def count(app: Flask, table: type) -> int:
@@ -78,6 +78,35 @@ def test_command_wants_a_choice(app_of_alice: Flask) -> None:
     assert "--keep-messages or --erase-messages" in run(app_of_alice, "users", "delete", ALICE)
     assert "no user with this address" in run(app_of_alice, "users", "delete", "x@y.example")
     assert ALICE in run(app_of_alice, "users", "list")
+
+
+def test_contradictory_options_delete_nothing(app_of_alice: Flask) -> None:
+    for options in (
+        ["--keep-messages", "--erase-messages"],
+        ["--erase-messages", "--keep-messages"],
+    ):
+        said = run(app_of_alice, "users", "delete", ALICE, *options, "--yes")
+        assert "--keep-messages or --erase-messages, not both" in said
+    assert count(app_of_alice, Message) == 2
+    assert ALICE in run(app_of_alice, "users", "list")
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n\n", 2), ("", 2), ("y\n", 1)])
+def test_messages_are_erased_only_after_a_question(
+    app_of_alice: Flask, answer: str, left: int
+) -> None:
+    arguments = ["users", "delete", ALICE, "--erase-messages"]
+    said = app_of_alice.test_cli_runner().invoke(args=arguments, input=answer).output
+    assert f"Erase 2 messages of {ALICE}? This cannot be undone." in said
+    assert count(app_of_alice, Message) == left
+    assert (ALICE in run(app_of_alice, "users", "list")) is (left == 2)
+
+
+@pytest.mark.parametrize("choice", [[], ["--keep-messages"], ["--erase-messages"]])
+def test_user_without_messages_needs_no_choice(alice: Person, choice: list[str]) -> None:
+    said = run(alice.app, "users", "delete", ALICE, *choice)
+    assert f"{ALICE} is deleted. There were no messages." in said
+    assert ALICE not in run(alice.app, "users", "list")
 
 
 def test_account_is_emptied_and_its_messages_stay(app_of_alice: Flask, alice: Person) -> None:

@@ -234,11 +234,24 @@ def test_missing_and_deleted_users_are_a_404(admin: Person, alice: Person) -> No
 def test_deletion_wants_a_choice_and_a_tick_and_keeps_either(
     admin: Person, alice: Person, fields: dict[str, str], checked: list[str], focused: str
 ) -> None:
+    alice.has_message()
     page = admin.post(f"/users/{alice.id}/delete", fields, page=f"/users/{alice.id}").text
     assert page.count("Nothing was deleted") == 1
     assert re.findall(r'(\S+="\S+") checked', page) == checked
     assert re.findall(r'((?:name|value)="\w+") autofocus', page) == [focused]
     assert user(admin.app, ALICE).deleted_at is None
+
+
+def test_user_without_messages_is_deleted_without_a_choice(admin: Person, alice: Person) -> None:
+    address = f"/users/{alice.id}"
+    assert 'name="messages"' not in admin.get(address).text
+    page = admin.post(f"{address}/delete", {}, page=address).text
+    assert "Nothing was deleted: tick the box." in page
+    assert re.findall(r'((?:name|value)="\w+") autofocus', page) == ['name="confirmed"']
+    page = admin.post(
+        f"{address}/delete", {"confirmed": "on"}, page=address, follow_redirects=True
+    ).text
+    assert f"{ALICE} is deleted. There were no messages." in page
 
 
 def test_change_without_a_token_is_refused(admin: Person, alice: Person) -> None:

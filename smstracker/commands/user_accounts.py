@@ -26,6 +26,8 @@ from smstracker.models.user_changes import (
 )
 from smstracker.models.users import get_or_create_user, is_allowed, stored_email
 from smstracker.people.admissions import describe_admission
+from smstracker.people.user_pages import count_user_messages
+from smstracker.plurals import format_count
 from smstracker.privacy.former_users import count_unsettled, erase_former_users
 from smstracker.settings.mail_addresses import MailAddressError, normalize_email, refuse_pattern
 from smstracker.web.urls import sign_in_url
@@ -112,25 +114,35 @@ def deactivate(email: str) -> None:
 
 @users.command("delete")
 @click.argument("email")
-@click.option(
-    "--keep-messages/--erase-messages",
-    "keeps_messages",
-    default=None,
-    help="Keep the messages under “former user”, or erase them: a choice that you have to make.",
-)
-def delete(email: str, keeps_messages: bool | None) -> None:
-    """Delete EMAIL: address, sessions, links and settings."""
+@click.option("--keep-messages", is_flag=True, help="Keep the messages under “former user”.")
+@click.option("--erase-messages", is_flag=True, help="Erase the messages. Asks before.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(email: str, keep_messages: bool, erase_messages: bool, yes: bool) -> None:
+    """Delete EMAIL: address, sessions, links and settings.
+
+    Say what becomes of the messages if there are any.
+    """
+    if keep_messages and erase_messages:
+        raise click.UsageError("Give --keep-messages or --erase-messages, not both.")
     user = _find_user(email)
-    if keeps_messages is None:
+    count = count_user_messages(user)
+    if count and not keep_messages and not erase_messages:
         raise click.UsageError(
-            "Say what becomes of the messages: --keep-messages or --erase-messages."
+            f"Say what becomes of {format_count(count, 'message')}: --keep-messages or "
+            "--erase-messages."
         )
+    if count and erase_messages and not yes:
+        messages = format_count(count, "message")
+        click.confirm(f"Erase {messages} of {user.email}? This cannot be undone.", abort=True)
     address = user.email
     with _changing_a_user():
-        delete_user(user, not keeps_messages, COMMAND_LINE)
+        delete_user(user, erase_messages, COMMAND_LINE)
     if user.shut_out_hash:
         click.echo(f"{address} stays shut out, until users add lets it in again.")
-    if keeps_messages:
+    if not count:
+        click.echo(f"{address} is deleted. There were no messages.")
+        return
+    if keep_messages:
         click.echo(f"{address} is deleted. The messages are kept under “{user.email}”.")
         return
     erased = sum(erase_former_users())

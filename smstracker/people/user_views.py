@@ -80,8 +80,10 @@ def change(user_id: int, name: str) -> ResponseReturnValue:
 def delete(user_id: int) -> ResponseReturnValue:
     """Delete a user; the messages stay without an owner, or are erased."""
     user, actor, messages = _get_user(user_id), current_user.email, request.form.get("messages")
-    if messages not in ("keep", "erase") or "confirmed" not in request.form:
-        problem = "Nothing was deleted: choose what becomes of the messages, and tick the box."
+    count = count_user_messages(user)
+    if (count and messages not in ("keep", "erase")) or "confirmed" not in request.form:
+        choice = "choose what becomes of the messages, and " if count else ""
+        problem = f"Nothing was deleted: {choice}tick the box."
         return _person_page(user, 422, problem, refused_deletion=request.form)
     email, erases = user.email, messages == "erase"
     try:
@@ -91,7 +93,8 @@ def delete(user_id: int) -> ResponseReturnValue:
         return _person_page(_get_user(user_id), 409, str(error))
     except UserDeletedError as error:
         return _flash_on_list(str(error))
-    fate = "The worker erases the messages." if erases else "The messages are kept."
+    kept = "The messages are kept." if count else "There were no messages."
+    fate = "The worker erases the messages." if erases else kept
     return _flash_on_list(f"{email} is deleted. {fate}")
 
 
