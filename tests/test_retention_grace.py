@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, select
 from smstracker.clock import DAY, HOUR, utcnow
 from smstracker.doctor.privacy_checks import check_privacy
 from smstracker.extensions import db
-from smstracker.models import Message, RefusedCallback, ScheduledJob, User
+from smstracker.models import AuditEntry, Message, RefusedCallback, ScheduledJob, User, audit_log
 from smstracker.models.keep_settings import is_keep_setting
 from smstracker.privacy.retention import remove_expired
 from smstracker.worker.maintenance import purge
@@ -164,9 +164,18 @@ def test_run_that_deleted_something_is_logged_once(
     [record] = [record for record in caplog.records if record.msg == "retention_deleted"]
     assert (vars(record)["messages"], vars(record)["texts"]) == (2, 3)
     listed = alice.app.test_cli_runner().invoke(args=["audit", "list"]).output
-    assert listed.count("Deleted what was too old to keep") == 1
-    assert "worker" in listed
-    assert "2 messages, 3 texts" in listed
+    assert "worker  Deleted what was too old to keep  messages  2 within the hour" in listed
+    assert "worker  Deleted what was too old to keep  texts  3 within the hour" in listed
+
+
+def test_runs_of_one_hour_are_one_entry_of_the_audit_log(app: Flask) -> None:
+    with time_machine.travel(utcnow().replace(minute=10), tick=False) as clock, app.app_context():
+        for _ in range(3):
+            with db.engine.begin() as connection:
+                audit_log.count_deleted(connection, "texts", 1000)
+            clock.shift(timedelta(minutes=29))
+        counts = db.session.scalars(select(AuditEntry.count)).all()
+    assert sorted(counts) == [1000, 2000]
 
 
 def test_restore_does_not_shorten_the_day(

@@ -38,6 +38,6 @@ def list_(show_all: bool, action: str | None) -> None:
 
 
 def _format_line(entry: AuditEntry) -> str:
-    times = f"  {entry.count} times within the hour" if entry.count > 1 else ""
+    times = f"  {entry.count_in_words}".rstrip()
     subject = f"  {entry.subject}" if entry.subject else ""
     return f"{entry.at:%Y-%m-%d %H:%M:%S} UTC  {entry.actor or '-'}  {entry.words}{subject}{times}"

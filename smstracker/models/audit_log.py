@@ -1,13 +1,21 @@
 """The audit log: who did what, when, about which object. Never content, a number or a token."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import Index, Select, String, select
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import UtcDateTime, delete_unlocked, reading_connection, upsert
+from smstracker.database.engine import (
+    UtcDateTime,
+    delete_unlocked,
+    excluded,
+    reading_connection,
+    upsert,
+)
 from smstracker.extensions import Model, db, settings
 from smstracker.models.messages import BigId
 from smstracker.models.users import digest
@@ -79,7 +87,7 @@ class AuditEntry(Model):
 
     `actor` is the address of a user, COMMAND_LINE, WORKER, or empty for somebody unknown.
     `subject` is what the act was about: a user's address, a public id, a rule's name, a receipt, a
-    number of rows.
+    kind of rows.
     """
 
     __tablename__ = "audit_entry"
@@ -98,6 +106,13 @@ class AuditEntry(Model):
         """What was done; the stored word of an action that this version does not have."""
         action = next((action for action in AuditAction if action == self.action), None)
         return WORDS[action] if action else self.action
+
+    @property
+    def count_in_words(self) -> str:
+        """How often it was done within its hour, or to how many rows; empty for a single act."""
+        if self.action == AuditAction.DELETED_BY_AGE:
+            return f"{self.count:,} within the hour"
+        return f"{self.count:,} times within the hour" if self.count > 1 else ""
 
     @classmethod
     def select_newest(cls, action: AuditAction | None = None) -> Select[tuple["AuditEntry"]]:
@@ -124,12 +139,28 @@ def count_audit(action: AuditAction, *, actor: str = "", subject: str = "") -> N
     Beyond MAX_COUNTED it only reads, so that a flood neither fills the table nor blocks writers.
     """
     now = utcnow()
-    key = digest(f"{action} {now:%Y-%m-%dT%H} {actor} {subject}")
+    key = _hour_key(action, now, actor, subject)
     with reading_connection(db.engine) as connection:
         counted = connection.scalar(select(AuditEntry.count).where(AuditEntry.hour_key == key))
-    if (counted or 0) >= MAX_COUNTED:
-        return
-    changes = {"count": AuditEntry.count + 1}
-    statement = upsert(db.engine.dialect.name, AuditEntry, ("hour_key",), changes)
-    values = {"action": action, "actor": actor[:254], "subject": subject[:254]}
-    db.session.execute(statement.values(**values, hour_key=key, count=1, at=now))
+    if (counted or 0) < MAX_COUNTED:
+        values = {"action": action, "actor": actor[:254], "subject": subject[:254]}
+        _add_to_hour(db.session.connection(), key, now, 1, values)
+
+
+def count_deleted(connection: Connection, subject: str, count: int) -> None:
+    """Add to the rows of a kind that the worker has deleted by age within this hour."""
+    now, action = utcnow(), AuditAction.DELETED_BY_AGE
+    values = {"action": action, "actor": WORKER, "subject": subject}
+    _add_to_hour(connection, _hour_key(action, now, WORKER, subject), now, count, values)
+
+
+def _hour_key(action: AuditAction, now: datetime, actor: str, subject: str) -> str:
+    return digest(f"{action} {now:%Y-%m-%dT%H} {actor} {subject}")
+
+
+def _add_to_hour(
+    connection: Connection, key: str, now: datetime, count: int, values: Mapping[str, str]
+) -> None:
+    changes = {"count": AuditEntry.count + excluded("count")}
+    statement = upsert(connection.dialect.name, AuditEntry, ("hour_key",), changes)
+    connection.execute(statement.values(**values, hour_key=key, count=count, at=now))

@@ -18,8 +18,8 @@ from sqlalchemy.engine import Connection
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, settings
-from smstracker.models import AuditEntry, Message, PendingRemoval, RemovalCounter
-from smstracker.models.audit_log import WORKER, AuditAction
+from smstracker.models import Message, PendingRemoval, RemovalCounter
+from smstracker.models.audit_log import count_deleted
 from smstracker.models.keep_settings import (
     GRACE,
     ComingSetting,
@@ -29,7 +29,6 @@ from smstracker.models.keep_settings import (
     note_settings,
 )
 from smstracker.models.removals import RemovalKind
-from smstracker.plurals import format_count
 from smstracker.privacy.batch_removal import remove_expired_batches
 from smstracker.privacy.disk_traces import truncate_log
 from smstracker.privacy.former_users import erase_former_users
@@ -81,10 +80,10 @@ def _record(message_count: int, text_count: int) -> None:
     if not message_count and not text_count:
         return
     log.info("retention_deleted", extra={"messages": message_count, "texts": text_count})
-    counts = f"{format_count(message_count, 'message')}, {format_count(text_count, 'text')}"
-    entry = {"action": AuditAction.DELETED_BY_AGE, "actor": WORKER, "subject": counts}
     with db.engine.begin() as connection:
-        connection.execute(db.insert(AuditEntry).values(entry))
+        for kind, count in (("messages", message_count), ("texts", text_count)):
+            if count:
+                count_deleted(connection, kind, count)
 
 
 def _walk_all(kind: RemovalKind, removed: Counter[RemovalKind]) -> Iterator[int]:
