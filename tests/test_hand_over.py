@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
@@ -367,6 +368,27 @@ def test_dispatcher_waits_for_a_database_that_is_away(
         monkeypatch.setattr("smstracker.worker.hand_over.claim", flaky)
         with running_dispatcher(alice.app):
             wait_for(lambda: alice.message().status == "queued")
+
+
+@pytest.mark.slow
+@pytest.mark.both_databases
+def test_claim_whose_hand_over_could_not_begin_does_not_wait_for_its_lease(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with wire(created(sid(1))) as twilio:
+        alice = sender_at(make_app, twilio)
+        alice.queue()
+        begin, failures = outbox.begin_hand_over, iter([OperationalError("X", {}, Exception())])
+
+        def flaky(*arguments: Any) -> object:
+            for failure in failures:
+                raise failure
+            return begin(*arguments)
+
+        monkeypatch.setattr(outbox, "begin_hand_over", flaky)
+        with running_dispatcher(alice.app):
+            wait_for(lambda: alice.message().status == "queued")
+        assert len(twilio.requests) == 1
 
 
 def test_slow_answers_take_a_bounded_number_of_threads(

@@ -40,6 +40,7 @@ class Dispatcher:
         self._failures = 0
         self._claimed_at = 0.0
         self._may_have_more = False
+        self._claimed: Sequence[OutboxMessage] = ()
         self._writer = SendResultWriter()
 
     def stop(self) -> None:
@@ -70,16 +71,20 @@ class Dispatcher:
         since_claim = time.monotonic() - self._claimed_at
         if free < GATHERED_CLAIM and since_claim < GATHER_SECONDS:
             return GATHER_SECONDS - since_claim
+        # Of a claim whose hand-over did not begin, nobody knows: else it waits for the lease's end.
+        give_back(self._claimed)
+        self._claimed = ()
         if not self._may_have_more and (wait := _seconds_until_due()):
             return wait
         self._claimed_at = time.monotonic()
-        messages = claim(free)
-        self._may_have_more = len(messages) == free
+        self._claimed = claim(free)
+        self._may_have_more = len(self._claimed) == free
         if self._is_stopping:
-            give_back(messages)
+            give_back(self._claimed)
             return 0
-        hand_over(messages, partial(self._start_call, app, pool))
-        return 0 if messages else CONTENTION_SECONDS
+        hand_over(self._claimed, partial(self._start_call, app, pool))
+        self._claimed, count = (), len(self._claimed)
+        return 0 if count else CONTENTION_SECONDS
 
     def _start_call(self, app: Flask, pool: ThreadPoolExecutor, message: OutboxMessage) -> None:
         with self._lock:
