@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import time_machine
 from click.testing import Result
 from flask import Flask
 from sqlalchemy import delete, func, select, text
@@ -117,17 +118,23 @@ def test_restored_message_that_may_have_been_sent_since_is_not_sent(
 ) -> None:
     due = alice.queue(1)
     scheduled = alice.queue(2, send_at=utcnow() + timedelta(days=1))
+    with time_machine.travel(utcnow() + timedelta(days=2)):
+        of_wrong_clock = alice.queue(3)
     with app.app_context(), db.engine.begin() as connection:
         outbox.claim(connection, 1, utcnow())
     path = tmp_path / "nightly.backup"
     run(make_app, "backup", path)
     close(app)
     restored = run(make_app, "restore", path, "--replace")
-    assert "1 message is not final: the worker asks Twilio about them" in restored.output
+    assert "2 messages are not final: the worker asks Twilio about them" in restored.output
     later = make_app()
     with later.app_context():
         statuses = {row.id: row.status for row in db.session.scalars(select(Message))}
-        assert statuses == {due.id: "pending", scheduled.id: "outbox"}
+        assert statuses == {
+            due.id: "pending",
+            scheduled.id: "outbox",
+            of_wrong_clock.id: "pending",
+        }
         message = db.session.get(Message, due.id)
         assert message.handed_over_at == due.send_at
         assert message.next_lookup_at <= utcnow()

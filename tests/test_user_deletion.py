@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import timedelta
 
+import click
 import pytest
 from flask import Flask
 from flask_migrate import downgrade, upgrade
@@ -30,7 +31,7 @@ from smstracker.sms.status import State
 from smstracker.web.time_range import TimeRange
 from tests.clients import Person, words
 from tests.refused_callbacks import refusal
-from tests.signing import sid
+from tests.signing import call_back, fields, sid
 
 ALICE, FORMER = "alice@example.org", "former user 1"
 NUMBER = "+15558675310"
@@ -100,6 +101,20 @@ def test_messages_are_erased_only_after_a_question(
     assert f"Erase 2 messages of {ALICE}? This cannot be undone." in said
     assert count(app_of_alice, Message) == left
     assert (ALICE in run(app_of_alice, "users", "list")) is (left == 2)
+
+
+def test_callbacks_are_stored_while_the_question_is_open(
+    app_of_alice: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command may write from its first query on, which others wait for on SQLite."""
+    codes = []
+
+    def answer(*_: object, **_options: object) -> None:
+        codes.append(call_back(app_of_alice.test_client(), fields(sid(99), "sent")).status_code)
+
+    monkeypatch.setattr(click, "confirm", answer)
+    assert "is deleted" in run(app_of_alice, "users", "delete", ALICE, "--erase-messages")
+    assert codes == [204]
 
 
 @pytest.mark.parametrize("choice", [[], ["--keep-messages"], ["--erase-messages"]])

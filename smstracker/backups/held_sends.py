@@ -32,8 +32,11 @@ def hold_sends_script(dialect: Dialect) -> str:
 
 
 def _hold_messages(now: datetime | Function[datetime]) -> Update:
-    due = update(Message).where(is_in_outbox(), Message.send_at <= now)
-    submitted = {"status": "pending", "status_at": now, "handed_over_at": Message.send_at}
+    # What was to go at once is due, also if a clock that was ahead has saved it.
+    is_due = (Message.send_at <= now) | (Message.send_at == Message.status_at)
+    due = update(Message).where(is_in_outbox(), is_due)
+    handed_over_at = case((Message.send_at <= now, Message.send_at), else_=now)
+    submitted = {"status": "pending", "status_at": now, "handed_over_at": handed_over_at}
     return due.values(**submitted, claimed_until=None, next_lookup_at=now)
 
 

@@ -131,10 +131,11 @@ def delete(email: str, keep_messages: bool, erase_messages: bool, yes: bool) -> 
             f"Say what becomes of {format_count(count, 'message')}: --keep-messages or "
             "--erase-messages."
         )
+    address = user.email
+    db.session.rollback()  # or callbacks wait for the answer: on SQLite the session may write
     if count and erase_messages and not yes:
         messages = format_count(count, "message")
-        click.confirm(f"Erase {messages} of {user.email}? This cannot be undone.", abort=True)
-    address = user.email
+        click.confirm(f"Erase {messages} of {address}? This cannot be undone.", abort=True)
     with _changing_a_user():
         delete_user(user, erase_messages, COMMAND_LINE)
     if user.shut_out_hash:
