@@ -24,7 +24,7 @@ _DELETIONS = (AuditAction.DELETED_USER, AuditAction.ERASED_USER)
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class UserAccount:
     """A user as a database has it; `is_shut_out` if the address of a deleted one stays out."""
 
     id: int
@@ -37,7 +37,7 @@ class Account:
     erases_messages: bool = False
 
     @classmethod
-    def from_text(cls, row: Mapping[str, str | None]) -> "Account":
+    def from_text(cls, row: Mapping[str, str | None]) -> "UserAccount":
         """Read a row of a dump of PostgreSQL; one of an older version lacks columns."""
         return cls(
             id=int(row["id"] or 0),
@@ -63,7 +63,7 @@ class ReturningUser:
     commands: Sequence[str]
 
 
-def read_accounts(connection: Connection) -> list[Account]:
+def read_accounts(connection: Connection) -> list[UserAccount]:
     """Return all users, those with a forgotten address by that of the audit log if it has it."""
     subjects = select(AuditEntry.subject).where(AuditEntry.action.in_(_DELETIONS)).distinct()
     addresses = {
@@ -73,8 +73,8 @@ def read_accounts(connection: Connection) -> list[Account]:
     return [_account(row, addresses) for row in connection.execute(select(User.__table__))]
 
 
-def _account(row: Any, addresses: Mapping[bytes, str]) -> Account:
-    return Account(
+def _account(row: Any, addresses: Mapping[bytes, str]) -> UserAccount:
+    return UserAccount(
         id=row.id,
         email=addresses.get(row.shut_out_hash, row.email),
         active=row.active,
@@ -86,7 +86,9 @@ def _account(row: Any, addresses: Mapping[bytes, str]) -> Account:
     )
 
 
-def describe_returning(former: Sequence[Account] | None, restored: Sequence[Account]) -> str:
+def describe_returning(
+    former: Sequence[UserAccount] | None, restored: Sequence[UserAccount]
+) -> str:
     """Name who was shut out since a backup was made, with the commands that do it again.
 
     With `former`, the users of the database that is replaced, None if they are not known. Empty if
@@ -107,18 +109,18 @@ def describe_returning(former: Sequence[Account] | None, restored: Sequence[Acco
     return "\n".join(lines)
 
 
-def _find_same(account: Account, former: Sequence[Account]) -> Account | None:
+def _find_same(account: UserAccount, former: Sequence[UserAccount]) -> UserAccount | None:
     """Return the same user in the former database: of this address, or deleted since."""
     same = next((row for row in former if row.email == account.email and not row.is_deleted), None)
     return same or next((row for row in former if row.id == account.id and row.is_deleted), None)
 
 
-def _knows_all(former: Sequence[Account], restored: Sequence[Account]) -> bool:
+def _knows_all(former: Sequence[UserAccount], restored: Sequence[UserAccount]) -> bool:
     return all(_find_same(account, former) for account in restored if account.has_access)
 
 
 def _find_returning(
-    former: Sequence[Account], restored: Sequence[Account]
+    former: Sequence[UserAccount], restored: Sequence[UserAccount]
 ) -> Iterator[ReturningUser]:
     for account in restored:
         same = _find_same(account, former)
@@ -139,7 +141,7 @@ def _find_returning(
 
 
 def _find_allowed(
-    former: Sequence[Account], restored: Sequence[Account]
+    former: Sequence[UserAccount], restored: Sequence[UserAccount]
 ) -> Iterator[ReturningUser]:
     """Find those of whom the backup knows nothing, so that SIGN_IN_ALLOW lets them in again."""
     ids, emails = ({getattr(row, name) for row in restored} for name in ("id", "email"))

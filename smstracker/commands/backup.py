@@ -22,7 +22,7 @@ from smstracker import create_app
 from smstracker.backups import postgresql_backup, sqlite_backup
 from smstracker.backups.backup_file import BackupError, user_and_home
 from smstracker.backups.held_sends import hold_sends
-from smstracker.backups.returning_users import Account, describe_returning, read_accounts
+from smstracker.backups.returning_users import UserAccount, describe_returning, read_accounts
 from smstracker.clock import utcnow
 from smstracker.commands.database_errors import CommandWithPlainErrors
 from smstracker.database.demo_guard import refuse_live_database
@@ -160,14 +160,14 @@ def restore(path: Path, replace: bool) -> None:
         else:
             undone = postgresql_backup.find_undone(db.engine, path, receipts)
             users = postgresql_backup.read_rows(db.engine, path, "user")
-            _name_undone(undone, describe_returning(accounts, [*map(Account.from_text, users)]))
+            _name_undone(undone, describe_returning(accounts, [*map(UserAccount.from_text, users)]))
             postgresql_backup.restore(db.engine, path, undone)
             summary, _, _ = _bring_up_to_date(settings().database_url, receipts)
         click.echo(summary)
 
 
 def _restore_file(
-    path: Path, file: Path, receipts: set[str], accounts: list[Account] | None
+    path: Path, file: Path, receipts: set[str], accounts: list[UserAccount] | None
 ) -> str:
     """Restore a backup of SQLite, ready for use: what interrupts this changes nothing."""
     former = Path(f"{file}.before-{utcnow():%Y%m%d-%H%M%S}") if file.exists() else None
@@ -202,7 +202,9 @@ def _name_undone(receipts: set[str], users: str) -> None:
         click.echo(users)
 
 
-def _bring_up_to_date(database_url: str, receipts: set[str]) -> tuple[str, set[str], list[Account]]:
+def _bring_up_to_date(
+    database_url: str, receipts: set[str]
+) -> tuple[str, set[str], list[UserAccount]]:
     """Migrate restored tables and prepare them for use.
 
     Returns a summary in words, the users, and those receipts of erasures that the backup does not
@@ -274,7 +276,7 @@ def _check(path: Path, file: Path | None) -> None:
         refuse_live_database(create_engine(URL.create("sqlite", database=str(path))))
 
 
-def _read_former(file: Path | None) -> tuple[set[str] | None, list[Account] | None]:
+def _read_former(file: Path | None) -> tuple[set[str] | None, list[UserAccount] | None]:
     """The receipts of erasures and the users that the present database knows; None if it cannot
     tell: it cannot be read, or is new.
     """

@@ -102,9 +102,9 @@ def _find_key_obstacle() -> Obstacle | None:
 def _find_passable(response: _ProbeResponse) -> Obstacle | None:
     if response.certificate:
         start, end = (_read_time(response.certificate, name) for name in ("notBefore", "notAfter"))
-        left = end - utcnow()
-        if left < min(MIN_CERTIFICATE_LEFT, (end - start) * MIN_CERTIFICATE_SHARE):
-            return _obstacle("ending_certificate", left=format_duration(left))
+        rest_of_life = end - utcnow()
+        if rest_of_life < min(MIN_CERTIFICATE_LEFT, (end - start) * MIN_CERTIFICATE_SHARE):
+            return _obstacle("ending_certificate", left=format_duration(rest_of_life))
     trusted = settings().trusted_proxies
     if response.proxies > trusted:
         count = format_count(response.proxies, "proxy", "proxies")

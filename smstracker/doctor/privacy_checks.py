@@ -36,10 +36,10 @@ def check_privacy() -> Iterator[CheckResult]:
 
 def _describe_coming(coming: ComingSetting, count: int) -> CheckResult:
     what = "texts of " if coming.setting is KeepSetting.TEXTS else ""
-    begins = "a day after the worker has seen it"
+    start = "a day after the worker has seen it"
     if coming.begins_at:
-        begins = f"at {format_absolute_time(coming.begins_at)}"
+        start = f"at {format_absolute_time(coming.begins_at)}"
     detail = f"{coming.setting} is new or shorter: the {what}{format_count(count, 'message')} "
-    detail += f"older than {format_count(coming.days, 'day')} are deleted {begins}"
+    detail += f"older than {format_count(coming.days, 'day')} are deleted {start}"
     fix = f"if you do not want that, correct {coming.setting} and restart the worker before"
     return warning("retention", detail, fix)

@@ -188,7 +188,7 @@ def begin_hand_over(
     statement, time = _begin_statement(connection.dialect.name)
     facts = {"claimed": messages[0].claimed_until, "lookup_at": first_lookup("pending", now)}
     rows = connection.execute(statement, {"values": ids, **facts, **time.values(now)})
-    return _in_order(rows, ids)
+    return _sort_as_claimed(rows, ids)
 
 
 @cache
@@ -346,7 +346,7 @@ def _select_waiting(
 def _lease(connection: Connection, ids: Sequence[int], now: datetime) -> list[OutboxMessage]:
     """Lease those of the messages that still wait and that nobody has locked, in this order."""
     lease, time = _lease_statement(connection.dialect.name)
-    return _in_order(connection.execute(lease, {"values": ids, **time.values(now)}), ids)
+    return _sort_as_claimed(connection.execute(lease, {"values": ids, **time.values(now)}), ids)
 
 
 @cache
@@ -368,6 +368,6 @@ def _update_unlocked(*conditions: ColumnElement[bool]) -> Update:
     return update(Message).where(Message.id.in_(select(unlocked.cte())))
 
 
-def _in_order(rows: Iterable[Row[Any]], ids: Sequence[int]) -> list[OutboxMessage]:
+def _sort_as_claimed(rows: Iterable[Row[Any]], ids: Sequence[int]) -> list[OutboxMessage]:
     messages = {row.id: OutboxMessage(*row) for row in rows}
     return [messages[message_id] for message_id in ids if message_id in messages]

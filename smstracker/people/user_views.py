@@ -93,8 +93,8 @@ def delete(user_id: int) -> ResponseReturnValue:
         return _person_page(_get_user(user_id), 409, str(error))
     except UserDeletedError as error:
         return _flash_on_list(str(error))
-    kept = "The messages are kept." if count else "There were no messages."
-    fate = "The worker erases the messages." if erases else kept
+    unerased_fate = "The messages are kept." if count else "There were no messages."
+    fate = "The worker erases the messages." if erases else unerased_fate
     return _flash_on_list(f"{email} is deleted. {fate}")
 
 

@@ -88,10 +88,10 @@ def skim_fields() -> MultiDict[str, str]:
 
 
 def _read_parts(decoder: MultipartDecoder) -> Iterator[Event]:
-    stream, left = request.environ["wsgi.input"], MAX_SKIMMED_BYTES
-    while left > 0:
-        piece = stream.read(min(PIECE_BYTES, left))
-        left -= len(piece)
+    stream, allowance = request.environ["wsgi.input"], MAX_SKIMMED_BYTES
+    while allowance > 0:
+        piece = stream.read(min(PIECE_BYTES, allowance))
+        allowance -= len(piece)
         decoder.receive_data(piece or None)
         while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
             yield event
