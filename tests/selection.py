@@ -1,4 +1,4 @@
-"""Which tests `make test` leaves to `make test-slow`, so that each runs in one of the two."""
+"""Which tests `make test` leaves to `make test-slow`, and which of them begin first."""
 
 from collections.abc import Sequence
 
@@ -20,6 +20,11 @@ def mark_second_runs(items: Sequence[pytest.Item]) -> None:
         if not mark or (name in names_of_first_cases and not mark.kwargs.get("every_case")):
             item.add_marker(pytest.mark.slow)
         names_of_first_cases.add(name)
+
+
+def put_long_tests_first(items: list[pytest.Item]) -> None:
+    """At the end one process would run a long test while the others have nothing left to do."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def is_second_run(item: pytest.Item) -> bool:

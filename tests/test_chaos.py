@@ -7,7 +7,7 @@ import pytest
 from tests.chaos import Plan, run
 from tests.databases import DATABASES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.mark.parametrize("kind", DATABASES)

@@ -45,3 +45,9 @@ def test_second_run_is_ordinary_for_every_case_where_all_matter(
     request: pytest.FixtureRequest, database_url: str, number: int
 ) -> None:
     assert request.node.get_closest_marker("slow") is None
+
+
+@pytest.mark.long
+def test_long_tests_begin_before_all_others(request: pytest.FixtureRequest) -> None:
+    before = request.session.items[: request.session.items.index(request.node)]
+    assert all(item.get_closest_marker("long") for item in before)
