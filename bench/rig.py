@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from statistics import quantiles
@@ -130,7 +130,7 @@ def environment(database_url: str) -> dict[str, str]:
     }
 
 
-def seed(database_url: str, messages: int) -> list[tuple[str, str]]:
+def seed(database_url: str, messages: int, age: timedelta = timedelta(0)) -> list[tuple[str, str]]:
     """Migrate and fill the database; the public id and SID of each message."""
     app = create_app(load(environment(database_url)))
     with app.app_context():
@@ -138,14 +138,19 @@ def seed(database_url: str, messages: int) -> list[tuple[str, str]]:
             upgrade()
         db.session.add(User(id=1, email="bench@example.org"))
         db.session.commit()
-        ids = add_messages(messages)
+        ids = add_messages(messages, age=age)
+        with db.engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.exec_driver_sql("ANALYZE" if "sqlite" in database_url else "VACUUM ANALYZE")
         db.engine.dispose()
     return ids
 
 
-def add_messages(number: int, owner_id: int = 1) -> list[tuple[str, str]]:
+def add_messages(
+    number: int, owner_id: int = 1, age: timedelta = timedelta(0)
+) -> list[tuple[str, str]]:
     """Add messages without events; needs an app context."""
-    now = datetime.now(UTC)
+    now = datetime.now(UTC) - age
     ids = [(uuid.uuid4(), f"SM{uuid.uuid4().hex}") for _ in range(number)]
     rows = [
         {

@@ -1,8 +1,7 @@
 """Messages that are saved together: each once, within the limits, and none for another's fault."""
 
-import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -13,12 +12,19 @@ from sqlalchemy import event
 
 from smstracker.api import send_groups
 from smstracker.api.send_groups import MAX_GROUP, SendGroups
-from smstracker.extensions import db
+from smstracker.extensions import db, writing
 from smstracker.models import AlreadySentError, Message, SendLimitError
-from smstracker.models.message_drafts import Draft, NotSavedError, create_all
+from smstracker.models.message_drafts import (
+    Draft,
+    NotSavedError,
+    create_all,
+    create_locked,
+    lock_owners,
+)
 from smstracker.models.messages import Content
 from tests.clients import Person
 from tests.programs import Program
+from tests.stream_readers import wait_until
 
 pytestmark = pytest.mark.both_databases
 
@@ -92,71 +98,97 @@ def test_limit_ends_a_group(
     assert len(alice.messages()) == earlier + saved
 
 
-@pytest.mark.slow
-def test_sends_that_come_while_one_is_saved_share_a_transaction(
-    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many messages each group has that is being saved."""
+    sizes: list[int] = []
+
+    def create(drafts: Sequence[Draft]) -> list[Message | NotSavedError]:
+        sizes.append(len(drafts))
+        return create_locked(drafts)
+
+    monkeypatch.setattr(send_groups, "create_locked", create)
+    return sizes
+
+
+def wait_in(groups: SendGroups, drafts: Sequence[Draft]) -> list[send_groups._Waiting]:
+    """Let drafts come one after the other; the first has to save them."""
+    waiting = [send_groups._Waiting(draft) for draft in drafts]
+    assert [groups._begin(one) for one in waiting] == [True, *[False] * (len(drafts) - 1)]
+    return waiting
+
+
+def test_sends_that_come_before_their_turn_share_a_transaction(
+    make_app: MakeApp, sizes: list[int]
 ) -> None:
     app = make_app(SEND_LIMIT_PER_MINUTE="1000")
-    program, is_first, sizes = Program(app), threading.Event(), []
-    store = send_groups._store
-
-    def store_slowly(group: Sequence[object]) -> None:
-        if not is_first.is_set():
-            is_first.set()
-            deadline.wait(0.5)
-        sizes.append(len(group))
-        store(group)  # type: ignore[arg-type]
-
-    deadline = threading.Event()
-    monkeypatch.setattr(send_groups, "_store", store_slowly)
+    program = Program(app)
+    groups: SendGroups = app.extensions[send_groups.EXTENSION]
     with ThreadPoolExecutor(12) as threads:
-        answers = list(threads.map(lambda n: program.send(f"k{n}"), range(12)))
-    assert [answer.status_code for answer in answers] == [202] * 12
-    assert sum(sizes) == len(program.messages()) == 12
-    assert len(sizes) < 12
+        with app.app_context(), writing():
+            lock_owners([program.owner_id])
+            answers = threads.map(lambda n: program.send(f"k{n}"), range(12))
+            wait_until(lambda: len(groups._waiting) == 11)
+        assert [answer.status_code for answer in answers] == [202] * 12
+    assert sizes == [12]
+    assert len(program.messages()) == 12
 
 
-def test_group_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    groups, sizes = SendGroups(), []
-
-    def count(group: Sequence[send_groups._Waiting]) -> None:
-        sizes.append(len(group))
-        for waiting in group:
-            waiting.outcome = AlreadySentError(None, is_same_content=True)
-
-    monkeypatch.setattr(send_groups, "_save", count)
-    first, *others = [send_groups._Waiting(draft) for draft in drafts_of(1, MAX_GROUP + 11)]
-    assert groups._begin(first)
-    assert not any(groups._begin(waiting) for waiting in others)
-    groups._save_group(first)
-    following = others[MAX_GROUP - 1]
-    assert [waiting.wake.is_set() for waiting in others] == [True] * MAX_GROUP + [False] * 10
-    assert not following.is_over
-    groups._save_group(following)
+def test_group_has_a_limit(make_app: MakeApp, sizes: list[int]) -> None:
+    app, groups = make_app(SEND_LIMIT_PER_MINUTE="1000"), SendGroups()
+    program = Program(app)
+    with app.app_context():
+        first, *others = wait_in(groups, drafts_of(program.owner_id, MAX_GROUP + 11))
+        groups._save_group(first)
+        following = others[MAX_GROUP - 1]
+        assert [waiting.wake.is_set() for waiting in others] == [True] * MAX_GROUP + [False] * 10
+        assert not following.is_over
+        groups._save_group(following)
+        assert all(waiting.wake.is_set() for waiting in others)
+        assert groups._begin(first)
     assert sizes == [MAX_GROUP, 11]
-    assert all(waiting.wake.is_set() for waiting in others)
-    assert groups._begin(first)
+    assert len(program.messages()) == MAX_GROUP + 11
+
+
+def test_owner_whose_draft_comes_too_late_is_saved_by_the_next_group(
+    app: Flask, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early, late, groups = Program(app), Program(app, "bob@example.org"), SendGroups()
+    first, second = [send_groups._Waiting(draft) for draft in drafts_of(early.owner_id, 2)]
+    stranger = send_groups._Waiting(drafts_of(late.owner_id, 1)[0])
+
+    def lock(owner_ids: Collection[int]) -> None:
+        lock_owners(owner_ids)
+        if not sizes:
+            assert not any([groups._begin(stranger), groups._begin(second)])
+
+    monkeypatch.setattr(send_groups, "lock_owners", lock)
+    with app.app_context():
+        assert groups._begin(first)
+        groups._save_group(first)
+        assert [waiting.is_over for waiting in (first, second, stranger)] == [True, True, False]
+        assert stranger.wake.is_set()
+        groups._save_group(stranger)
+    assert sizes == [2, 1]
+    assert isinstance(stranger.outcome, Message)
 
 
 def test_draft_that_cannot_be_stored_harms_no_other(app: Flask) -> None:
-    program, good = Program(app), Program(app, "bob@example.org")
+    program, good, groups = Program(app), Program(app, "bob@example.org"), SendGroups()
     bad = Draft(program.owner_id, uuid.uuid4(), Content("+" + "1" * 40, "+15005550006", "x\0"))
-    with app.app_context():
 
-        def refuse(_mapper: object, _connection: object, message: Message) -> None:
-            if "\0" in message.body:
-                raise ValueError("cannot be stored")
+    def refuse(_mapper: object, _connection: object, message: Message) -> None:
+        if "\0" in message.body:
+            raise ValueError("cannot be stored")
 
-        event.listen(Message, "before_insert", refuse)
-        try:
-            group = [
-                send_groups._Waiting(draft)
-                for draft in (*drafts_of(good.owner_id, 1), bad, *drafts_of(good.owner_id, 1))
-            ]
-            send_groups._save(group)
-        finally:
-            event.remove(Message, "before_insert", refuse)
-    first, second, third = group
+    event.listen(Message, "before_insert", refuse)
+    try:
+        with app.app_context():
+            drafts = [*drafts_of(good.owner_id, 1), bad, *drafts_of(good.owner_id, 1)]
+            first, second, third = wait_in(groups, drafts)
+            groups._save_group(first)
+    finally:
+        event.remove(Message, "before_insert", refuse)
     assert isinstance(first.outcome, Message)
     assert isinstance(second.error, ValueError)
     assert isinstance(third.outcome, Message)

@@ -3,7 +3,7 @@
 A commit waits for the disk, and one owner's messages for each other: together they wait once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from threading import Event, Lock
 from typing import cast
@@ -11,7 +11,13 @@ from typing import cast
 from flask import Flask, current_app
 
 from smstracker.extensions import db, writing
-from smstracker.models.message_drafts import Draft, NotSavedError, create_all
+from smstracker.models.message_drafts import (
+    Draft,
+    NotSavedError,
+    create_all,
+    create_locked,
+    lock_owners,
+)
 from smstracker.models.messages import Message
 
 EXTENSION = "api_send_groups"
@@ -67,13 +73,11 @@ class SendGroups:
             self._is_saving = True
             return True
 
-    def _save_group(self, waiting: _Waiting) -> None:
+    def _save_group(self, first: _Waiting) -> None:
         """Save a draft with those that wait, and have the first of the rest save the next group."""
-        with self._lock:
-            group = [waiting, *self._waiting[: MAX_GROUP - 1]]
-            del self._waiting[: MAX_GROUP - 1]
+        group = [first]
         try:
-            _save(group)
+            self._save_with_others(group)
         finally:
             with self._lock:
                 following = self._waiting.pop(0) if self._waiting else None
@@ -84,6 +88,34 @@ class SendGroups:
                 member.wake.set()
             if following is not None:
                 following.wake.set()
+
+    def _save_with_others(self, group: list[_Waiting]) -> None:
+        """Save a group with those that have come when its turn does; if that fails, each alone."""
+        try:
+            with writing():
+                owner_ids = self._owner_ids(group)
+                lock_owners(owner_ids)  # waits for other processes, while more drafts come
+                group += self._take(owner_ids)
+                outcomes = create_locked([waiting.draft for waiting in group])
+            _tell(group, outcomes)
+        except Exception as error:
+            if len(group) == 1:
+                group[0].error = error
+                return
+            for waiting in group:
+                _save_alone(waiting)
+
+    def _owner_ids(self, group: Sequence[_Waiting]) -> set[int]:
+        with self._lock:
+            return {waiting.draft.owner_id for waiting in (*group, *self._waiting)}
+
+    def _take(self, owner_ids: Container[int]) -> list[_Waiting]:
+        """Take those that wait and are of these owners, as many as fit into the group."""
+        with self._lock:
+            taken = [one for one in self._waiting if one.draft.owner_id in owner_ids]
+            del taken[MAX_GROUP - 1 :]
+            self._waiting = [one for one in self._waiting if one not in taken]
+        return taken
 
 
 def init_app(app: Flask) -> None:
@@ -96,21 +128,16 @@ def save_message(draft: Draft) -> Message:
     return cast(SendGroups, current_app.extensions[EXTENSION]).save(draft)
 
 
-def _save(group: Sequence[_Waiting]) -> None:
-    """Save a group in one transaction, or, if it fails, each draft in its own."""
+def _save_alone(waiting: _Waiting) -> None:
     try:
-        _store(group)
+        with writing():
+            outcomes = create_all([waiting.draft])
+        _tell([waiting], outcomes)
     except Exception as error:
-        if len(group) == 1:
-            group[0].error = error
-            return
-        for waiting in group:
-            _save([waiting])
+        waiting.error = error
 
 
-def _store(group: Sequence[_Waiting]) -> None:
-    with writing():
-        outcomes = create_all([waiting.draft for waiting in group])
+def _tell(group: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
     # Other threads read them: without a session, no access to one can begin a query.
     db.session.expunge_all()
     for waiting, outcome in zip(group, outcomes, strict=True):

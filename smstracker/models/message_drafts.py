@@ -143,10 +143,18 @@ def create_all(drafts: Sequence[Draft]) -> list[Message | NotSavedError]:
 
     As few statements as for one: whoever saves many at once holds the lock of their owner less.
     """
-    # One transaction of an owner at a time: two at once could both pass a check.
-    owner_ids = sorted({draft.owner_id for draft in drafts})
-    lock = select(User.id).where(User.id.in_(owner_ids)).order_by(User.id).with_for_update()
-    db.session.execute(lock)
+    lock_owners({draft.owner_id for draft in drafts})
+    return create_locked(drafts)
+
+
+def lock_owners(owner_ids: Collection[int]) -> None:
+    """Have one transaction of an owner at a time: two at once could both pass a check."""
+    lock = select(User.id).where(User.id.in_(sorted(owner_ids))).order_by(User.id)
+    db.session.execute(lock.with_for_update())
+
+
+def create_locked(drafts: Sequence[Draft]) -> list[Message | NotSavedError]:
+    """Save drafts as `create_all` does, in a transaction that has locked their owners."""
     earlier, deleted_keys, now = _find_earlier(drafts), _find_deleted(drafts), utcnow()
     draft_counts = Counter(draft.owner_id for draft in drafts)
     allowances = {id: _Allowance(id, count, now) for id, count in draft_counts.items()}
