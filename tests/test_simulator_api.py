@@ -1,5 +1,7 @@
 """Each scenario from the send form to the timeline, over real HTTP."""
 
+from collections import Counter
+
 import pytest
 from flask import Flask
 
@@ -72,12 +74,12 @@ def test_every_acknowledged_callback_is_among_the_events(
         sender.send(recipient=number)
     assert simulator.ledger.wait_until_idle(30)
     for message in sender.messages():
-        taken = [
-            a for a in simulator.ledger.attempts(message.twilio_sid) if a.response_status == 204
-        ]
+        attempts = simulator.ledger.attempts(message.twilio_sid)
+        taken = [attempt for attempt in attempts if attempt.response_status == 204]
         events = [e for e in sender.events(message) if e.source == "callback"]
-        counted = [e.status for e in events for _ in range(1 + e.repeats)]
-        assert sorted(a.status for a in taken) == sorted(counted)
+        stored = Counter(e.status for e in events for _ in range(1 + e.repeats))
+        # What is stored although the carrier gave up waiting for the answer comes again.
+        assert Counter(a.status for a in taken) <= stored <= Counter(a.status for a in attempts)
         assert {a.idempotency_token for a in taken} == {e.idempotency_token for e in events}
 
 
