@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         """A time in a statement: a datetime or a `StatementTime`."""
 
         def __add__(self, span: timedelta, /) -> object: ...
+        def __sub__(self, span: timedelta, /) -> object: ...
 
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -52,8 +53,8 @@ def has_come(moment: Any, now: Any, longest: timedelta) -> Any:
 @overload
 def is_within(moment: datetime, now: datetime, period: timedelta) -> bool: ...
 @overload
-def is_within(moment: "Column", now: datetime, period: timedelta) -> "ColumnElement[bool]": ...
-def is_within(moment: Any, now: datetime, period: timedelta) -> Any:
+def is_within(moment: "Column", now: "SqlTime", period: timedelta) -> "ColumnElement[bool]": ...
+def is_within(moment: Any, now: Any, period: timedelta) -> Any:
     """Whether a time that was stored as past is less than `period` ago, in Python or in SQL."""
     return (moment > now - period) & (moment <= now + CLOCK_TOLERANCE)
 

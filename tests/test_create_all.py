@@ -16,12 +16,12 @@ from smstracker.extensions import db, writing
 from smstracker.models import AlreadySentError, Message, SendLimitError
 from smstracker.models.message_drafts import (
     Draft,
-    NotSavedError,
     create_all,
     create_locked,
     lock_owners,
 )
 from smstracker.models.messages import Content
+from smstracker.models.send_limits import NotSavedError
 from tests.clients import Person
 from tests.programs import Program
 from tests.stream_readers import wait_until

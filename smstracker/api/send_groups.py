@@ -13,12 +13,12 @@ from flask import Flask, current_app
 from smstracker.extensions import db, writing
 from smstracker.models.message_drafts import (
     Draft,
-    NotSavedError,
     create_all,
     create_locked,
     lock_owners,
 )
 from smstracker.models.messages import Message
+from smstracker.models.send_limits import NotSavedError
 
 EXTENSION = "api_send_groups"
 MAX_GROUP = 50  # messages; callbacks wait for the transaction on SQLite

@@ -9,8 +9,8 @@ from smstracker.extensions import db, settings
 from smstracker.messages.last_checks import MAX_LATE
 from smstracker.messages.senders import offered_senders
 from smstracker.models.batches import UNDER_WAY, Batch, BatchFile, BatchState
-from smstracker.models.message_drafts import count_to_come
 from smstracker.models.messages import Message, is_in_outbox
+from smstracker.models.send_limits import count_to_come
 from smstracker.models.users import User
 
 DAY = timedelta(days=1)

@@ -10,8 +10,8 @@ from smstracker.database.engine import UtcDateTime
 class StatementTime:
     """Stands for the time in the conditions of a statement, such as `clock.has_come`.
 
-    `values` gives the parameters of an execution: the time, and each sum with a span of whole
-    seconds.
+    `values` gives the parameters of an execution: the time, and each sum or difference with a span
+    of whole seconds.
     """
 
     def __init__(
@@ -23,8 +23,12 @@ class StatementTime:
     def __add__(self, span: timedelta) -> "StatementTime":
         return StatementTime(self._offset + span, self._offsets)
 
+    def __sub__(self, span: timedelta) -> "StatementTime":
+        return self + -span
+
     def __clause_element__(self) -> BindParameter[datetime]:
-        name = f"now_and_{self._offset.total_seconds():.0f}_seconds"
+        seconds = self._offset.total_seconds()
+        name = f"now_{'less' if seconds < 0 else 'and'}_{abs(seconds):.0f}_seconds"
         self._offsets[name] = self._offset
         return bindparam(name, type_=UtcDateTime())
 

@@ -22,7 +22,6 @@ from smstracker.models.jobs import Heartbeat as Heartbeat
 from smstracker.models.jobs import ScheduledJob as ScheduledJob
 from smstracker.models.mail_health import MailHealth as MailHealth
 from smstracker.models.message_drafts import AlreadySentError as AlreadySentError
-from smstracker.models.message_drafts import SendLimitError as SendLimitError
 from smstracker.models.message_text import message_text as message_text
 from smstracker.models.messages import Message as Message
 from smstracker.models.metric_totals import MetricTotal as MetricTotal
@@ -33,6 +32,7 @@ from smstracker.models.refused_callbacks import RefusedCallback as RefusedCallba
 from smstracker.models.removals import Erasure as Erasure
 from smstracker.models.removals import PendingRemoval as PendingRemoval
 from smstracker.models.removals import RemovalCounter as RemovalCounter
+from smstracker.models.send_limits import SendLimitError as SendLimitError
 from smstracker.models.sender_pace import SenderPace as SenderPace
 from smstracker.models.sign_in import SignInToken as SignInToken
 from smstracker.models.tombstones import Tombstone as Tombstone

@@ -6,22 +6,27 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy.sql import func, select
+from sqlalchemy import BindParameter, bindparam
+from sqlalchemy.sql import select
 
 from smstracker.clock import utcnow
-from smstracker.extensions import db, settings
-from smstracker.models.batches import UNDER_WAY, Batch
+from smstracker.extensions import db
 from smstracker.models.messages import Content, Message
 from smstracker.models.rate_limits import RateLimit, RateLimitRule
+from smstracker.models.send_limits import NotSavedError, SendAllowance
 from smstracker.models.sender_pace import SenderPace
 from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
 from smstracker.models.users import User
 from smstracker.sms import status
 from smstracker.sms.lookup_schedule import first_lookup
 
-
-class NotSavedError(Exception):
-    """The message is not saved."""
+# Made once, as each send runs them.
+_OF_OWNERS: BindParameter[Collection[int]] = bindparam("owner_ids", expanding=True)
+_LOCK_OWNERS = select(User.id).where(User.id.in_(_OF_OWNERS)).order_by(User.id).with_for_update()
+_SELECT_EARLIER = select(Message.id).where(
+    Message.owner_id.in_(_OF_OWNERS),
+    Message.idempotency_key.in_(bindparam("keys", expanding=True)),
+)
 
 
 class AlreadySentError(NotSavedError):
@@ -30,22 +35,6 @@ class AlreadySentError(NotSavedError):
     def __init__(self, message: Message | None, is_same_content: bool) -> None:
         super().__init__("the form was sent before")
         self.message, self.is_same_content = message, is_same_content
-
-
-class SendLimitError(NotSavedError):
-    """The user has sent `limit` messages in a `period`, or batches have still to send `to_come` of
-    them; the next may be sent after `wait`.
-    """
-
-    def __init__(self, limit: int, period: str, wait: timedelta, to_come: int = 0) -> None:
-        super().__init__("the send limit is reached")
-        self.limit, self.period, self.wait, self.to_come = limit, period, wait, to_come
-
-    @property
-    def words(self) -> str:
-        """The limit: "100 messages in a day"."""
-        to_come = f", {self.to_come:,} of them still to be sent by batches" if self.to_come else ""
-        return f"{self.limit:,} messages in a {self.period}{to_come}"
 
 
 class OwnLimitError(NotSavedError):
@@ -149,15 +138,14 @@ def create_all(drafts: Sequence[Draft]) -> list[Message | NotSavedError]:
 
 def lock_owners(owner_ids: Collection[int]) -> None:
     """Have one transaction of an owner at a time: two at once could both pass a check."""
-    lock = select(User.id).where(User.id.in_(sorted(owner_ids))).order_by(User.id)
-    db.session.execute(lock.with_for_update())
+    db.session.connection().execute(_LOCK_OWNERS, {"owner_ids": list(owner_ids)})
 
 
 def create_locked(drafts: Sequence[Draft]) -> list[Message | NotSavedError]:
     """Save drafts as `create_all` does, in a transaction that has locked their owners."""
     earlier, deleted_keys, now = _find_earlier(drafts), _find_deleted(drafts), utcnow()
     draft_counts = Counter(draft.owner_id for draft in drafts)
-    allowances = {id: _Allowance(id, count, now) for id, count in draft_counts.items()}
+    allowances = {id: SendAllowance(id, count, now) for id, count in draft_counts.items()}
     outcomes: list[Message | NotSavedError] = []
     for draft in drafts:
         outcome = _refusal(draft, earlier, deleted_keys, allowances[draft.owner_id])
@@ -175,7 +163,7 @@ def _refusal(
     draft: Draft,
     earlier: Mapping[tuple[int, uuid.UUID], Message],
     deleted_keys: Collection[tuple[int, uuid.UUID]],
-    allowance: "_Allowance",
+    allowance: "SendAllowance",
 ) -> NotSavedError | None:
     if message := earlier.get(draft.key):
         return AlreadySentError(message, is_same_content=message.content == draft.content)
@@ -194,10 +182,12 @@ def _refusal(
 
 def _find_earlier(drafts: Sequence[Draft]) -> dict[tuple[int, uuid.UUID], Message]:
     """The messages that the drafts' keys have made, by owner and key."""
-    owner_ids = {draft.owner_id for draft in drafts}
-    keys = [draft.idempotency_key for draft in drafts]
-    query = select(Message).where(Message.owner_id.in_(owner_ids))
-    messages = db.session.scalars(query.where(Message.idempotency_key.in_(keys)))
+    owner_ids = list({draft.owner_id for draft in drafts})
+    keys = {"owner_ids": owner_ids, "keys": [draft.idempotency_key for draft in drafts]}
+    ids = db.session.connection().scalars(_SELECT_EARLIER, keys).all()
+    if not ids:
+        return {}
+    messages = db.session.scalars(select(Message).where(Message.id.in_(ids)))
     return {(message.owner_id, message.idempotency_key): message for message in messages}
 
 
@@ -206,49 +196,3 @@ def _find_deleted(drafts: Sequence[Draft]) -> set[tuple[int, uuid.UUID]]:
     connection = db.session.connection()
     hashes = {keyed_hash(connection, HashedKind.FORM, *draft.key): draft.key for draft in drafts}
     return {hashes[key_hash] for key_hash in Tombstone.find(connection, list(hashes))}
-
-
-def count_to_come(owner_id: int) -> int:
-    """Count the messages that the batches of an owner that are under way have still to make.
-
-    To be read before the messages: one that is made meanwhile may count twice, but is not missed.
-    """
-    to_come = select(func.sum(Batch.good_count - Batch.queued_count))
-    is_under_way = (Batch.owner_id == owner_id, Batch.state.in_(UNDER_WAY))
-    return db.session.scalar(to_come.where(*is_under_way)) or 0
-
-
-class _Allowance:
-    """How many messages an owner may save now, of `size`.
-
-    A batch counts in the limit of the day with all its messages from its start on.
-    """
-
-    def __init__(self, owner_id: int, size: int, now: datetime) -> None:
-        self._rest = size
-        self._error: SendLimitError | None = None
-        to_come = count_to_come(owner_id)
-        for limit, period, width, reserved in (
-            (settings().send_limit_per_minute, "minute", timedelta(minutes=1), 0),
-            (settings().send_limit_per_day, "day", timedelta(days=1), to_come),
-        ):
-            free = max(limit - reserved, 0)
-            newest = Message.select_creation_times(owner_id, now, width)
-            if period == "minute":  # it is for people who press too often; a batch has its pace
-                newest = newest.where(Message.batch_id.is_(None))
-            # Those before the newest `free - size` keep the owner from saving so many more.
-            offset = max(free - size, 0)
-            blocking = db.session.scalars(newest.offset(offset).limit(min(size, free))).all()
-            rest = min(size, free) - len(blocking)
-            if rest < self._rest:
-                # The oldest that counts has to be past, or one of those that are saved now.
-                blocked_since = blocking[-1] if blocking else now
-                wait = blocked_since + width - now
-                self._rest, self._error = rest, SendLimitError(limit, period, wait, reserved)
-
-    def error(self) -> SendLimitError | None:
-        """Why no further message may be saved; None if one may."""
-        return self._error if self._rest <= 0 else None
-
-    def take(self) -> None:
-        self._rest -= 1

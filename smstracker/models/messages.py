@@ -7,7 +7,17 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    BindParameter,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import (
@@ -20,6 +30,7 @@ from sqlalchemy.sql import (
 
 from smstracker.clock import is_within, utcnow
 from smstracker.database.engine import UtcDateTime
+from smstracker.database.statement_time import StatementTime
 from smstracker.extensions import Model, db, receipt_window, settings
 from smstracker.models.sender_pace import SenderPace
 from smstracker.models.tombstones import Tombstone, sid_hashes
@@ -238,7 +249,7 @@ class Message(Model):
 
     @classmethod
     def select_creation_times(
-        cls, owner_id: int, now: datetime, period: timedelta
+        cls, owner_id: int | BindParameter[int], now: datetime | StatementTime, period: timedelta
     ) -> Select[tuple[datetime]]:
         """Select when an owner's messages of the last `period` were created, newest first."""
         is_recent = is_within(cls.created_at, now, period)

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import has_come, is_ahead, is_within, utcnow
-from smstracker.database.engine import UtcDateTime, dialect_insert
+from smstracker.database.engine import Insert, UtcDateTime, dialect_insert
 from smstracker.database.statement_time import StatementTime
 from smstracker.extensions import Model, settings
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH
@@ -49,9 +49,8 @@ class SenderPace(Model):
 
     @classmethod
     def ensure_exists(cls, connection: Connection, sender: str) -> None:
-        insert = dialect_insert(connection.dialect.name, cls)
-        row = insert.values(sender=sender, next_at=utcnow(), pauses_in_row=0)
-        connection.execute(row.on_conflict_do_nothing())
+        row = {"sender": sender, "next_at": utcnow(), "pauses_in_row": 0}
+        connection.execute(_insert_missing(connection.dialect.name), row)
 
     @classmethod
     def is_paused(cls, now: datetime | StatementTime) -> ColumnElement[bool]:
@@ -107,6 +106,11 @@ class SenderPace(Model):
         values = {"paused_until": until, "pause_code": code, "pauses_in_row": count}
         connection.execute(update(cls).where(cls.sender == sender).values(next_at=until, **values))
         return until
+
+
+@cache
+def _insert_missing(dialect_name: str) -> Insert:
+    return dialect_insert(dialect_name, SenderPace).on_conflict_do_nothing()
 
 
 @cache

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
 
-from sqlalchemy import Index, LargeBinary, case, select
+from sqlalchemy import Index, LargeBinary, bindparam, case, select
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -80,11 +80,18 @@ class Tombstone(Model):
         """Return those of the hashes that are stored and not expired."""
         if not hashes:
             return set()
-        is_live = (cls.key_hash.in_(hashes), cls.expires_at > utcnow())
-        return set(connection.scalars(select(cls.key_hash).where(*is_live)))
+        parameters = {"hashes": list(hashes), "now": utcnow()}
+        return set(connection.scalars(_SELECT_UNEXPIRED, parameters))
 
     @classmethod
     def purge(cls, connection: Connection, now: datetime, limit: int = 500) -> int:
         """Delete up to `limit` expired ones; return how many."""
         expired = select(cls.key_hash).where(cls.expires_at < now).limit(limit)
         return delete_unlocked(connection, cls, expired)
+
+
+# Made once, as each callback and each send runs it.
+_SELECT_UNEXPIRED = select(Tombstone.key_hash).where(
+    Tombstone.key_hash.in_(bindparam("hashes", expanding=True)),
+    Tombstone.expires_at > bindparam("now", type_=UtcDateTime()),
+)
