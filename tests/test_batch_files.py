@@ -211,9 +211,6 @@ def test_limits_of_rows_and_columns(read: Read, monkeypatch: pytest.MonkeyPatch)
     assert "more than 100 columns" in read_error(read, b"a" + b",a" * 100)
     assert len(read(b"phone\n" + b"1" * 20_000)) == 2
     assert "more than 20,000 characters" in read_error(read, b"phone\n1," + b"1" * 20_000)
-    monkeypatch.setattr("smstracker.batches.table_file.MAX_CHARACTERS", 6)
-    assert "more than 6 characters" in read_error(read, b"phone\n1\n2")
-    monkeypatch.setattr("smstracker.batches.table_file.MAX_CHARACTERS", 1_000)
     monkeypatch.setattr("smstracker.batches.table_file.MAX_ROWS", 2)
     assert len(read(b"phone\n1\n2\n")) == 3
     assert "more than 2 rows" in read_error(read, b"phone\n1\n2\n3\n")

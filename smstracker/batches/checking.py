@@ -23,10 +23,18 @@ from smstracker.batches.sheet_file import VALUES_NOTE
 from smstracker.batches.table import EncodingChoiceError, SheetChoiceError, TableError
 from smstracker.batches.table_file import open_table
 from smstracker.clock import utcnow
-from smstracker.database.engine import UNAVAILABLE, reading_connection
+from smstracker.database.engine import UNAVAILABLE, reading_connection, to_json
 from smstracker.database.row_sets import insert_rows
 from smstracker.extensions import db, settings, writing
-from smstracker.models.batches import Batch, BatchFile, BatchRow, BatchState
+from smstracker.models.batches import (
+    MAX_DRAFT_BYTES,
+    MAX_ROWS_BYTES,
+    ROW_BYTES,
+    Batch,
+    BatchFile,
+    BatchRow,
+    BatchState,
+)
 from smstracker.models.tombstones import HashedKind, keyed_hash
 from smstracker.plurals import format_count
 from smstracker.sms.text_fields import TextTemplate
@@ -35,6 +43,14 @@ log = logging.getLogger(__name__)
 
 CHUNK_ROWS = 500
 NO_GOOD_ROW = "None of the rows can be sent. Correct the file and upload it again."
+TOO_LARGE = (
+    f"Up to row {{}} the file holds more than {MAX_ROWS_BYTES // 1024**2} MB of text. Delete the "
+    "columns that the text does not need, or divide the file."
+)
+NO_ROOM = (
+    f"With row {{}} of this file, more than {MAX_DRAFT_BYTES // 1024**2} MB are uploaded and not "
+    "sent. Send or delete other batches first, then upload the file again."
+)
 NOT_CHECKED = (
     "The file could not be checked. Tell an administrator, who finds the cause in the log of the "
     "worker at batch_refused."
@@ -65,6 +81,7 @@ class _Check:
     def __init__(self, batch_id: int, lease_end: datetime, is_stopping: Callable[[], bool]) -> None:
         self._id, self._lease_end, self._is_stopping = batch_id, lease_end, is_stopping
         self._report = FileReport()
+        self._row_bytes = 0
         self._digest = sha256()
         self._notes: list[str] = []
         self._reading: dict[str, object] = {}  # how the file was read
@@ -145,11 +162,22 @@ class _Check:
             is_once = batch.once_per_number
             chunk.append(self._report.leave_out_repeat(row) if is_once else row)
             bits.append(self._report.add(chunk[-1]))
+        self._measure(chunk)
         numbers = [row.recipient for row in chunk if row.recipient]
         with self._step() as connection:
             warnings = find_row_warnings(connection, batch.owner_id, batch.sender, numbers)
             rows = [self._row(row, bit, warnings) for row, bit in zip(chunk, bits, strict=True)]
             insert_rows(connection, BatchRow, rows)
+            if Batch.sum_unsent_bytes(connection, batch.owner_id) > MAX_DRAFT_BYTES:
+                raise TableError(NO_ROOM.format(f"{rows[-1]['number']:,}"))
+
+    def _measure(self, chunk: list[CheckedRow]) -> None:
+        """Add what the rows take as stored. Raises TableError at the one that is too much."""
+        for checked in chunk:
+            texts = to_json(checked.row.cells) + (checked.problem or "")
+            self._row_bytes += len(texts.encode(errors="replace")) + ROW_BYTES
+            if self._row_bytes > MAX_ROWS_BYTES:
+                raise TableError(TOO_LARGE.format(f"{checked.row.number:,}"))
 
     def _row(self, checked: CheckedRow, bits: int, warnings: dict[str, int]) -> dict[str, object]:
         if checked.problem is None:
@@ -209,6 +237,7 @@ class _Check:
             "choices": list(dict.fromkeys(choices)),
             "report": {"choice": kind if choices else None},
             "row_count": 0,
+            "row_bytes": 0,
         }
         self._remove_rows()
         with self._step() as connection:
@@ -243,7 +272,7 @@ class _Check:
     def _extend(self, connection: Connection) -> datetime:
         """Extend the lease; return when it ends. Raises AbandonedError."""
         count = self._report.rows
-        lease = Batch.extend_check(connection, self._id, self._lease_end, count)
+        lease = Batch.extend_check(connection, self._id, self._lease_end, count, self._row_bytes)
         if lease is None:
             raise AbandonedError
         return lease

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 MAX_FILE_BYTES = 25 * 1024 * 1024
 MAX_ROWS = 100_000
 MAX_COLUMNS = 100
-# Far more than any text takes. A small spreadsheet may hold one long text in all of its cells.
-MAX_ROW_CHARACTERS = 20_000
-MAX_CHARACTERS = 100_000_000
+MAX_ROW_CHARACTERS = 20_000  # far more than any text takes
 
 
 class TableError(ValueError):

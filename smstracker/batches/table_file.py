@@ -8,7 +8,6 @@ from pathlib import Path
 from smstracker.batches.csv_file import read_csv
 from smstracker.batches.sheet_file import read_sheet
 from smstracker.batches.table import (
-    MAX_CHARACTERS,
     MAX_COLUMNS,
     MAX_FILE_BYTES,
     MAX_ROW_CHARACTERS,
@@ -44,19 +43,14 @@ def open_table(path: Path, sheet_name: str | None = None, encoding: str | None =
 
 
 def _limit(rows: Iterator[Row]) -> Iterator[Row]:
-    total = 0
     for count, row in enumerate(rows):
         if count > MAX_ROWS:  # the headings are one more
             raise TableError(f"The file has more than {MAX_ROWS:,} rows. Divide it.")
         if len(row.cells) > MAX_COLUMNS:
             raise TableError(f"Row {row.number} has more than {MAX_COLUMNS} columns.")
-        characters = sum(map(len, row.cells))
-        total += characters
-        if characters > MAX_ROW_CHARACTERS:
+        if sum(map(len, row.cells)) > MAX_ROW_CHARACTERS:
             raise TableError(
                 f"Row {row.number} holds more than {MAX_ROW_CHARACTERS:,} characters. Delete the "
                 "columns that the text does not need."
             )
-        if total > MAX_CHARACTERS:
-            raise TableError(f"The file holds more than {MAX_CHARACTERS:,} characters. Divide it.")
         yield row

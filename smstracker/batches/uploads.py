@@ -126,17 +126,21 @@ def store_upload(
 
 def _check_room(owner_id: int, upload: Upload) -> None:
     """Refuse more than one person may have waiting. Raises TooManyDraftsError."""
-    count, size = Batch.count_drafts(owner_id)
-    size += sum(map(len, upload.file.parts))
-    if count < MAX_DRAFTS and size <= MAX_DRAFT_BYTES:
+    count, size = Batch.count_drafts(owner_id), sum(map(len, upload.file.parts))
+    if count >= MAX_DRAFTS:
+        amount = f"{count} batches"
+    elif Batch.sum_unsent_bytes(db.session.connection(), owner_id) + size > MAX_DRAFT_BYTES:
+        amount = f"more than {MAX_DRAFT_BYTES // 1024**2} MB"
+    else:
         return
     oldest = Batch.select_owned(owner_id).where(Batch.state.in_(UNSENT)).order_by(Batch.id).limit(1)
-    batch = db.session.scalars(oldest).one()
-    amount = f"{count} batches are" if count >= MAX_DRAFTS else "files of much data are"
-    raise TooManyDraftsError(
-        f"Nothing was saved: {amount} uploaded and not sent. Send or delete some of them first, "
-        f"such as the oldest, “{batch.name}”."
+    batch = db.session.scalar(oldest)
+    advice = (
+        f"Send or delete some of them first, such as the oldest, “{batch.name}”."
+        if batch
+        else "What you deleted counts until it is gone, in minutes; what you stopped, for 30 days."
     )
+    raise TooManyDraftsError(f"Nothing was saved: {amount} are uploaded and not sent. {advice}")
 
 
 def hash_upload(owner_id: int, upload: Upload) -> bytes:

@@ -1,5 +1,6 @@
 """Engine set-up, column types and upsert for SQLite and PostgreSQL."""
 
+import json
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -132,10 +133,21 @@ def reading_connection(engine: Engine) -> Connection:
     return engine.connect().execution_options(**{READS_ONLY: True})
 
 
+def to_json(value: object) -> str:
+    """JSON as both databases store it: escaped, an emoji would take 12 bytes instead of 4."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of an emoji, which UTF-8 has no bytes for
+        return json.dumps(value)
+    return text
+
+
 def engine_options(database_url: str, threads: int) -> dict[str, object]:
     """Return engine arguments: a connection for each working thread, no values in errors."""
     options: dict[str, object] = {
         "hide_parameters": True,
+        "json_serializer": to_json,
         # WEB_THREADS is set higher for event streams, which hold no connection.
         "pool_size": min(threads, MAX_CONNECTIONS),
         "max_overflow": 4,

@@ -34,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker.clock import has_come, utcnow
+from smstracker.clock import has_come, is_within, utcnow
 from smstracker.database.engine import UtcDateTime, affected_rows
 from smstracker.extensions import Model, db, settings
 from smstracker.models.messages import BigId, Message
@@ -47,9 +47,13 @@ from smstracker.sms.batch_states import BatchState as BatchState
 from smstracker.sms.quiet_hours import QuietHours
 
 CHECK_LEASE = timedelta(minutes=1)
-# Of one owner, what is uploaded and not sent: so many batches, and so many bytes as compressed.
+# Of one owner, what is uploaded and not sent: so many batches, and so many bytes of compressed
+# files and of rows.
 MAX_DRAFTS = 50
 MAX_DRAFT_BYTES = 200 * 1024 * 1024
+# Of the rows of one batch. A small spreadsheet may hold one long text in all of its cells.
+MAX_ROWS_BYTES = 100 * 1024 * 1024
+ROW_BYTES = 50  # that a row takes beside its cells and its problem
 DRAFT_LIFETIME = timedelta(days=30)  # then it is deleted
 PART_BYTES = 1024 * 1024
 NAME_LENGTH = 100
@@ -114,6 +118,8 @@ class Batch(Model):
     phone_position: Mapped[int] = mapped_column(default=0)
     field_positions: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
     row_count: Mapped[int] = mapped_column(default=0)
+    # As stored. Of an older version: 0.
+    row_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     good_count: Mapped[int] = mapped_column(default=0)
     segments: Mapped[int] = mapped_column(default=0)
     report: Mapped[dict[str, object]] = mapped_column(JSON, default=dict)
@@ -188,12 +194,25 @@ class Batch(Model):
         return db.session.scalar(query.order_by(cls.id).limit(1))
 
     @classmethod
-    def count_drafts(cls, owner_id: int) -> tuple[int, int]:
-        """Count an owner's batches that are not sent, and the stored bytes of their files."""
-        is_draft = (cls.owner_id == owner_id, cls.state.in_(UNSENT))
-        count = db.session.scalar(select(func.count()).select_from(cls).where(*is_draft))
-        size = select(func.sum(func.length(BatchFile.data))).join(cls, cls.id == BatchFile.batch_id)
-        return count or 0, db.session.scalar(size.where(*is_draft)) or 0
+    def count_drafts(cls, owner_id: int) -> int:
+        """Count an owner's batches that are not sent."""
+        query = cls.select_owned(owner_id).where(cls.state.in_(UNSENT))
+        return db.session.scalar(query.with_only_columns(func.count())) or 0
+
+    @classmethod
+    def sum_unsent_bytes(cls, connection: Connection, owner_id: int) -> int:
+        """Add up what is stored and not sent of an owner's batches: files, and rows without their
+        message, also of batches that are stopped, or given up and not deleted yet.
+
+        After DRAFT_LIFETIME, only stopped ones are left, which their owner cannot delete.
+        """
+        is_recent = is_within(cls.created_at, utcnow(), DRAFT_LIFETIME)
+        sent_share = cls.queued_count * 1.0 / func.nullif(cls.good_count, 0)
+        rows = select(func.sum(cls.row_bytes * (1 - func.coalesce(sent_share, 0))))
+        files = select(func.sum(func.length(BatchFile.data)))
+        files = files.join(cls, cls.id == BatchFile.batch_id)
+        sums = (query.where(cls.owner_id == owner_id, is_recent) for query in (rows, files))
+        return sum(int(connection.scalar(query) or 0) for query in sums)
 
     def find_equal(self) -> "Batch | None":
         """Return the first batch of the same owner that sent the same texts to the same people;
@@ -227,14 +246,19 @@ class Batch(Model):
 
     @classmethod
     def extend_check(
-        cls, connection: Connection, batch_id: int, until: datetime, row_count: int
+        cls,
+        connection: Connection,
+        batch_id: int,
+        until: datetime,
+        row_count: int,
+        row_bytes: int,
     ) -> datetime | None:
-        """Extend a lease that ends at `until`; None if another worker has the batch, or nobody
-        wants it checked any more.
+        """Extend a lease that ends at `until`, and store how much is read; None if another worker
+        has the batch, or nobody wants it checked any more.
         """
         is_own = (cls.id == batch_id, cls.state == BatchState.CHECKING, cls.claimed_until == until)
         new_end = utcnow() + CHECK_LEASE
-        changes = {"claimed_until": new_end, "row_count": row_count}
+        changes = {"claimed_until": new_end, "row_count": row_count, "row_bytes": row_bytes}
         extend = update(cls).where(*is_own).values(changes).returning(cls.id)
         return new_end if connection.scalar(extend) is not None else None
 

@@ -105,6 +105,6 @@ def _blank_rows(connection: Connection, batch_id: int, size: int) -> int:
     count = affected_rows(connection.execute(blank))
     if count < size:
         BatchFile.remove(connection, [batch_id])
-        empty = {"text": "", "content_deleted_at": utcnow(), "choices": []}
+        empty = {"text": "", "content_deleted_at": utcnow(), "choices": [], "row_bytes": 0}
         connection.execute(update(Batch).where(Batch.id == batch_id).values(empty))
     return count
