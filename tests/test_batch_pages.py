@@ -152,6 +152,43 @@ def test_form_comes_back_with_its_text_if_the_file_is_too_large(alice: Person) -
         assert typed in answer.text
 
 
+EMPTY_FIELD = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n'
+LONG_NAME = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n\r\n' % (b"n" * 60_000)
+ENDLESS_NAME = b'--b\r\nContent-Disposition: form-data; name="' + b"n" * MAX_UPLOAD_BYTES
+
+
+@pytest.mark.parametrize(
+    "part", [EMPTY_FIELD, LONG_NAME, ENDLESS_NAME], ids=["empty", "long name", "endless name"]
+)
+def test_of_too_large_a_form_with_other_parts_only_the_beginning_is_read(
+    alice: Person, part: bytes
+) -> None:
+    typed = b'--b\r\nContent-Disposition: form-data; name="body"\r\n\r\nDear\r\n'
+    body = io.BytesIO(typed + part * (MAX_UPLOAD_BYTES // len(part) + 1))
+    content_type = "multipart/form-data; boundary=b"
+    answer = alice.client.post("/batches", input_stream=body, content_type=content_type)
+    assert answer.status_code == 413
+    assert "\nDear</textarea>" in answer.text
+    assert body.tell() <= 256 * 1024
+
+
+@pytest.mark.parametrize(
+    ("content_type", "part"),
+    [
+        ("application/x-www-form-urlencoded", b"a&"),
+        ("multipart/form-data; boundary=b", EMPTY_FIELD),
+    ],
+    ids=["urlencoded", "multipart"],
+)
+def test_form_of_many_empty_fields_is_refused_early(
+    alice: Person, content_type: str, part: bytes
+) -> None:
+    body = io.BytesIO(part * (1024 * 1024 // len(part)))
+    answer = alice.client.post("/batches", input_stream=body, content_type=content_type)
+    assert answer.status_code == 413
+    assert body.tell() <= 256 * 1024
+
+
 def test_more_numbers_than_another_form_may_hold_can_be_pasted(app: Flask, alice: Person) -> None:
     lines = "\n".join(["phone", *(number(position) for position in range(12_000))])
     answer = post_form(alice, pasted=lines, body="Hi")

@@ -10,6 +10,7 @@ from flask import Flask, abort, g, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import (
     Data,
     Epilogue,
@@ -18,12 +19,14 @@ from werkzeug.sansio.multipart import (
     File,
     MultipartDecoder,
     NeedData,
+    State,
 )
 
 from smstracker.view_marks import ViewMark
 from smstracker.web.request_extensions import login_manager
 from smstracker.web.request_framing import (
     MAX_BODY_BYTES,
+    MAX_PARTS,
     MAX_SKIMMED_BYTES,
     MAX_UPLOAD_BYTES,
 )
@@ -32,6 +35,8 @@ from smstracker.web.waiting_threads import waiting_threads
 PIECE_BYTES = 64 * 1024
 # Of the fields beside the file: 100,000 pasted numbers are the largest.
 MAX_FIELDS_BYTES = 4 * 1024 * 1024
+# Of all parts of a form, their names and other headers: each costs time to read, also without data.
+MAX_HEADERS_BYTES = 64 * 1024
 
 # The view takes a large body of people who are signed in; with False, its blueprint's own guard
 # refuses everybody else before it reads the body.
@@ -53,6 +58,8 @@ def _admit_upload() -> ResponseReturnValue | None:
     if needs_sign_in and not current_user.is_authenticated:
         answer: ResponseReturnValue = login_manager.unauthorized()
         return answer
+    if needs_sign_in and request.mimetype != "multipart/form-data":
+        return None  # no form of ours: of any other, all fields would be read at once
     if not waiting_threads().enter():
         abort(503)
     g.has_upload_thread = True
@@ -69,15 +76,23 @@ def _end_upload(_error: BaseException | None) -> None:
 def skim_fields() -> MultiDict[str, str]:
     """Read the typed fields of an upload that is too large; its files are dropped piece by piece.
 
-    Fields after MAX_SKIMMED_BYTES, and more than MAX_FIELDS_BYTES of them, are left out.
+    Fields after MAX_SKIMMED_BYTES, and more than MAX_FIELDS_BYTES of them, are left out; nothing is
+    read after MAX_PARTS parts or MAX_HEADERS_BYTES of their headers.
     """
     fields: MultiDict[str, str] = MultiDict()
-    decoder = MultipartDecoder(request.mimetype_params.get("boundary", "").encode())
-    name, value, size = None, bytearray(), 0
-    with suppress(ValueError):  # the body ends early, or is no form
+    boundary = request.mimetype_params.get("boundary", "").encode()
+    if not boundary:
+        return fields
+    decoder = MultipartDecoder(boundary, max_parts=MAX_PARTS)
+    name, value, size, headers_size = None, bytearray(), 0, 0
+    # The body ends early, is no form, or one of too many parts.
+    with suppress(ValueError, RequestEntityTooLarge):
         for part in _read_parts(decoder):
             if isinstance(part, Field | File):
                 name = part.name if isinstance(part, Field) else None
+                headers_size += len(str(part.headers))
+                if headers_size > MAX_HEADERS_BYTES:
+                    break
             elif isinstance(part, Data) and name is not None and size < MAX_FIELDS_BYTES:
                 value += part.data
                 size += len(part.data)
@@ -95,5 +110,6 @@ def _read_parts(decoder: MultipartDecoder) -> Iterator[Event]:
         decoder.receive_data(piece or None)
         while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
             yield event
-        if isinstance(event, Epilogue):
+        has_long_headers = decoder.state is State.PART and len(decoder.buffer) > MAX_HEADERS_BYTES
+        if isinstance(event, Epilogue) or has_long_headers:
             return

@@ -17,6 +17,7 @@ MAX_BODY_BYTES = 128 * 1024
 MAX_UPLOAD_BYTES = 26 * 1024 * 1024
 # Of a larger upload, so much is read for the fields that were typed beside the file.
 MAX_SKIMMED_BYTES = 4 * MAX_UPLOAD_BYTES
+MAX_PARTS = 100  # of a form with a file, which has a dozen fields
 UPLOAD = re.compile(rb"POST /+(?:api/v1/)?batches(?:\?[^ ]*)? ")
 # A status callback has a dozen fields and under 2 KB. The largest webhook that is sent here by
 # mistake has a text of 1,600 characters: 19 KB if each is escaped.

@@ -14,7 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from smstracker.models.users import SESSION_LIFETIME
 from smstracker.view_marks import ViewMark
 from smstracker.web.cookie_sessions import CookieSessions
-from smstracker.web.request_framing import MAX_BODY_BYTES
+from smstracker.web.request_framing import MAX_BODY_BYTES, MAX_PARTS
 
 if TYPE_CHECKING:
     from _typeshed import OptExcInfo
@@ -56,6 +56,7 @@ def _flask_settings(config: "Config") -> dict[str, object]:
         "SESSION_REFRESH_EACH_REQUEST": False,
         "MAX_CONTENT_LENGTH": MAX_BODY_BYTES,
         "MAX_FORM_MEMORY_SIZE": MAX_BODY_BYTES,
+        "MAX_FORM_PARTS": MAX_PARTS,
         # A form may stay open for long; its token ends with the session.
         "WTF_CSRF_TIME_LIMIT": None,
         # It would compare the Referer with the Host header, which is never trusted.
