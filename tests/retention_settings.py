@@ -14,4 +14,6 @@ def let_settings_begin(app: Flask) -> None:
     now = utcnow()
     with app.app_context(), db.engine.begin() as connection:
         note_settings(connection, now)
-        connection.execute(update(ScheduledJob).where(is_keep_setting()).values(due_at=now))
+        connection.execute(
+            update(ScheduledJob).where(is_keep_setting()).values(due_at=now, done_at=now)
+        )

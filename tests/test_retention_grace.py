@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import time_machine
 from flask import Flask
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
 from smstracker.clock import DAY, HOUR, utcnow
 from smstracker.doctor.privacy_checks import check_privacy
@@ -20,12 +20,14 @@ from smstracker.worker.maintenance import purge
 from tests.clients import Person, words
 from tests.postgresql_programs import path_to_programs
 from tests.refused_callbacks import refusal
+from tests.retention_settings import let_settings_begin
 from tests.serving import close
 from tests.signing import sid
 
 pytestmark = pytest.mark.both_databases
 
 MakeApp = Callable[..., Flask]
+NOW, HALF_HOUR = timedelta(0), timedelta(minutes=30)
 
 
 def add_old(person: Person, days: float, count: int = 1) -> None:
@@ -37,9 +39,26 @@ def add_old(person: Person, days: float, count: int = 1) -> None:
 
 def run(make_app: MakeApp, after: timedelta = timedelta(0), **changed: str) -> int:
     """Run the job as a worker that has just started would; return how many messages are left."""
-    app = make_app(**changed)
-    with app.app_context(), time_machine.travel(utcnow() + after):
-        list(remove_expired(None))
+    return run_through(make_app, after, after, **changed)
+
+
+def run_through(
+    make_app: MakeApp,
+    start: timedelta,
+    end: timedelta,
+    *,
+    clock: timedelta = timedelta(0),
+    **changed: str,
+) -> int:
+    """Run the job each half hour; return how many messages are left. Their clock is wrong by
+    `clock`.
+    """
+    app, after = make_app(**changed), start
+    with app.app_context():
+        while after <= end:
+            with time_machine.travel(utcnow() + after + clock):
+                list(remove_expired(None))
+            after += HALF_HOUR
         count = db.session.scalar(select(func.count()).select_from(Message)) or 0
     close(app)
     return count
@@ -60,63 +79,101 @@ def findings(app: Flask) -> list[str]:
 
 def test_new_setting_deletes_nothing_for_a_day(make_app: MakeApp, alice: Person) -> None:
     add_old(alice, 40, 3)
-    assert run(make_app, KEEP_MESSAGE_DAYS="30") == 3
-    assert run(make_app, 23 * HOUR, KEEP_MESSAGE_DAYS="30") == 3
-    assert run(make_app, 25 * HOUR, KEEP_MESSAGE_DAYS="30") == 0
+    assert run_through(make_app, NOW, 23.5 * HOUR, KEEP_MESSAGE_DAYS="30") == 3
+    assert run_through(make_app, 24 * HOUR, 25 * HOUR, KEEP_MESSAGE_DAYS="30") == 0
 
 
 def test_new_setting_deletes_no_text_for_a_day(make_app: MakeApp, alice: Person) -> None:
     add_old(alice, 40)
     run(make_app, KEEP_TEXT_DAYS="30")
     assert alice.message().body == "Hello"
-    run(make_app, 25 * HOUR, KEEP_TEXT_DAYS="30")
+    run_through(make_app, NOW, 25 * HOUR, KEEP_TEXT_DAYS="30")
     assert alice.message().body == ""
 
 
 def test_shorter_setting_waits_while_the_former_one_goes_on(
     make_app: MakeApp, alice: Person
 ) -> None:
-    run(make_app, KEEP_MESSAGE_DAYS="100")
+    run_through(make_app, NOW, 25 * HOUR, KEEP_MESSAGE_DAYS="100")
     add_old(alice, 200)
     add_old(alice, 40)
     assert run(make_app, 25 * HOUR, KEEP_MESSAGE_DAYS="30") == 1
-    assert run(make_app, 48 * HOUR, KEEP_MESSAGE_DAYS="30") == 1
-    assert run(make_app, 50 * HOUR, KEEP_MESSAGE_DAYS="30") == 0
+    assert run_through(make_app, 25 * HOUR, 48.5 * HOUR, KEEP_MESSAGE_DAYS="30") == 1
+    assert run_through(make_app, 49 * HOUR, 50 * HOUR, KEEP_MESSAGE_DAYS="30") == 0
 
 
 def test_setting_that_was_set_back_waits_anew(make_app: MakeApp, alice: Person) -> None:
     add_old(alice, 40)
-    run(make_app, KEEP_MESSAGE_DAYS="3")
+    run_through(make_app, NOW, 12 * HOUR, KEEP_MESSAGE_DAYS="3")
     run(make_app, 12 * HOUR, KEEP_MESSAGE_DAYS="365")
-    assert run(make_app, 40 * HOUR, KEEP_MESSAGE_DAYS="3") == 1
-    run(make_app, 50 * HOUR)
-    assert run(make_app, 70 * HOUR, KEEP_MESSAGE_DAYS="3") == 1
+    assert run_through(make_app, 12 * HOUR, 35 * HOUR, KEEP_MESSAGE_DAYS="3") == 1
+    run(make_app, 35 * HOUR)
+    assert run_through(make_app, 35 * HOUR, 58 * HOUR, KEEP_MESSAGE_DAYS="3") == 1
 
 
 def test_longer_setting_holds_at_once(make_app: MakeApp, alice: Person) -> None:
-    run(make_app, KEEP_MESSAGE_DAYS="3")
+    run_through(make_app, NOW, 25 * HOUR, KEEP_MESSAGE_DAYS="3")
     add_old(alice, 400)
     add_old(alice, 40)
     assert run(make_app, 25 * HOUR, KEEP_MESSAGE_DAYS="365") == 1
 
 
-def test_setting_of_before_an_upgrade_goes_on_at_once(make_app: MakeApp, alice: Person) -> None:
+def test_setting_that_an_older_version_had_waits_after_an_upgrade(
+    make_app: MakeApp, alice: Person
+) -> None:
     add_old(alice, 40)
-    run(make_app, KEEP_MESSAGE_DAYS="30")
-    assert run(make_app, 25 * HOUR, KEEP_MESSAGE_DAYS="30") == 0
+    assert run_through(make_app, NOW, 25 * HOUR, KEEP_MESSAGE_DAYS="30") == 0
     with alice.app.app_context():  # an older version stores none
         db.session.execute(delete(ScheduledJob).where(is_keep_setting()))
         db.session.commit()
     add_old(alice, 40)
-    assert findings(make_app(KEEP_MESSAGE_DAYS="30")) == []
-    assert run(make_app, KEEP_MESSAGE_DAYS="30") == 0
+    [result] = findings(make_app(KEEP_MESSAGE_DAYS="30"))
+    assert "deleted a day after the worker has seen it" in result
+    assert run_through(make_app, NOW, 23 * HOUR, KEEP_MESSAGE_DAYS="30") == 1
+    assert run_through(make_app, 23 * HOUR, 25 * HOUR, KEEP_MESSAGE_DAYS="30") == 0
 
 
-def test_clock_that_was_ahead_postpones_nothing_for_long(make_app: MakeApp, alice: Person) -> None:
+def test_setting_that_was_noted_without_a_day_waits(make_app: MakeApp, alice: Person) -> None:
     add_old(alice, 40)
-    run(make_app, 300 * DAY, KEEP_MESSAGE_DAYS="30")
-    assert run(make_app, KEEP_MESSAGE_DAYS="30") == 1
-    assert run(make_app, 25 * HOUR, KEEP_MESSAGE_DAYS="30") == 0
+    run(make_app, KEEP_MESSAGE_DAYS="30")
+    with alice.app.app_context():  # an older version stored only when it begins
+        begun = {"due_at": utcnow() - DAY, "done_at": None}
+        db.session.execute(update(ScheduledJob).where(is_keep_setting()).values(begun))
+        db.session.commit()
+    assert run_through(make_app, NOW, 23 * HOUR, KEEP_MESSAGE_DAYS="30") == 1
+
+
+@pytest.mark.parametrize("clock", [-400 * DAY, -2 * DAY, 2 * DAY, 400 * DAY], ids=str)
+@pytest.mark.parametrize("wrong_hours", [0, 5])
+def test_wrong_clock_neither_shortens_nor_lengthens_the_day(
+    make_app: MakeApp, alice: Person, clock: timedelta, wrong_hours: int
+) -> None:
+    add_old(alice, 500)
+    kept = {"KEEP_MESSAGE_DAYS": "30"}
+    start = wrong_hours * HOUR
+    assert run_through(make_app, NOW, start, clock=clock, **kept) == 1
+    assert run_through(make_app, start, 23 * HOUR, **kept) == 1
+    assert run_through(make_app, 23 * HOUR, 25 * HOUR, **kept) == 0
+
+
+@pytest.mark.parametrize("clock", [-10 * DAY, -40 * timedelta(minutes=1), 10 * DAY], ids=str)
+def test_clock_that_goes_back_and_forth_shortens_no_day(
+    make_app: MakeApp, alice: Person, clock: timedelta
+) -> None:
+    add_old(alice, 40)
+    for hours in range(23):
+        assert run(make_app, hours * HOUR, KEEP_MESSAGE_DAYS="30") == 1
+        assert run(make_app, hours * HOUR, KEEP_MESSAGE_DAYS="30") == 1
+        assert run_through(
+            make_app, hours * HOUR, hours * HOUR, clock=clock, KEEP_MESSAGE_DAYS="30"
+        )
+
+
+def test_time_without_a_worker_does_not_count(make_app: MakeApp, alice: Person) -> None:
+    add_old(alice, 40)
+    run_through(make_app, NOW, 5 * HOUR, KEEP_MESSAGE_DAYS="30")
+    assert run_through(make_app, 100 * HOUR, 118 * HOUR, KEEP_MESSAGE_DAYS="30") == 1
+    assert run_through(make_app, 118 * HOUR, 120 * HOUR, KEEP_MESSAGE_DAYS="30") == 0
 
 
 def test_all_that_holds_numbers_waits(make_app: MakeApp) -> None:
@@ -128,8 +185,8 @@ def test_all_that_holds_numbers_waits(make_app: MakeApp) -> None:
         purge()
         assert len(db.session.scalars(select(RefusedCallback)).all()) == 1
         db.session.rollback()
-        with time_machine.travel(utcnow() + 25 * HOUR):
-            purge()
+        let_settings_begin(app)
+        purge()
         assert db.session.scalars(select(RefusedCallback)).all() == []
 
 
@@ -146,9 +203,9 @@ def test_privacy_and_doctor_say_how_much_is_due(make_app: MakeApp, alice: Person
             assert f"3 messages older than {days} days are deleted {when}" in result
         with app.app_context():
             list(remove_expired(None))
-    with time_machine.travel(utcnow() + 25 * HOUR):
-        assert "new or shorter" not in overview(app)
-        assert findings(app) == []
+    let_settings_begin(app)
+    assert "new or shorter" not in overview(app)
+    assert findings(app) == []
     assert findings(make_app()) == []
 
 
@@ -159,8 +216,7 @@ def test_run_that_deleted_something_is_logged_once(
     add_old(alice, 40, 2)
     add_old(alice, 10, 3)
     kept = {"KEEP_TEXT_DAYS": "5", "KEEP_MESSAGE_DAYS": "30"}
-    for after in (0, 25, 26):
-        run(make_app, after * HOUR, **kept)
+    run_through(make_app, NOW, 26 * HOUR, **kept)
     [record] = [record for record in caplog.records if record.msg == "retention_deleted"]
     assert (vars(record)["messages"], vars(record)["texts"]) == (2, 3)
     listed = alice.app.test_cli_runner().invoke(args=["audit", "list"]).output

@@ -78,7 +78,7 @@ class StatusEvent(Model):
     @classmethod
     def blank_orphans(cls, connection: Connection, now: datetime, limit: int = 500) -> int:
         """Empty up to `limit` callbacks of no message that are older than texts may be."""
-        days = days_in_force(connection, KeepSetting.TEXTS, now)
+        days = days_in_force(connection, KeepSetting.TEXTS)
         if days is None:
             return 0
         is_old = cls.message_id.is_(None) & (cls.received_at < now - timedelta(days=days))

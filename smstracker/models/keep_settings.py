@@ -1,7 +1,11 @@
 """How long texts and messages are kept: a setting that is new or shorter deletes only after a day.
 
-Each value that a worker has seen is a row of ScheduledJob that is due when it begins; the
-shortest that has begun is in force. One that is set no longer, or has grown, is forgotten.
+Each value that a worker has seen is a row of ScheduledJob: `due_at` is when it begins, `done_at`
+when a worker last saw it before; from `due_at` on, it has begun for good. The shortest that has
+begun is in force. One that is set no longer, or has grown, is forgotten.
+
+Between two runs the clock may have been set, or no worker ran: what is longer than MAX_GAP does not
+count, either way. So nobody's clock makes the day shorter.
 """
 
 from collections.abc import Iterable
@@ -12,13 +16,14 @@ from enum import StrEnum
 from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.engine import Connection
 
-from smstracker.clock import DAY, is_ahead
+from smstracker.clock import CLOCK_TOLERANCE, DAY, HOUR
 from smstracker.database.engine import excluded, upsert
 from smstracker.extensions import settings
 from smstracker.models.jobs import ScheduledJob
-from smstracker.models.removals import CounterName, RemovalCounter
+from smstracker.models.removals import CounterName
 
 GRACE = DAY
+MAX_GAP = HOUR
 _NEVER = 1_000_000  # days
 
 
@@ -42,6 +47,27 @@ class KeepSetting(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class _Seen:
+    """A value that a worker has seen."""
+
+    begins_at: datetime
+    seen_at: datetime
+
+    @property
+    def has_begun(self) -> bool:
+        return self.seen_at >= self.begins_at
+
+    def is_old(self, now: datetime) -> bool:
+        """Whether it is to be stored that the value is seen now."""
+        return abs(now - self.seen_at) > CLOCK_TOLERANCE or now >= self.begins_at
+
+    def beginning(self, now: datetime) -> datetime:
+        """When it begins, if a worker runs until then."""
+        gap = now - self.seen_at
+        return self.begins_at + gap if abs(gap) > MAX_GAP else self.begins_at
+
+
+@dataclass(frozen=True, slots=True)
 class ComingSetting:
     """A value that is not in force yet; `begins_at` is None until a worker has seen it."""
 
@@ -55,9 +81,9 @@ def is_keep_setting() -> ColumnElement[bool]:
     return ScheduledJob.name.startswith("KEEP_", autoescape=True)
 
 
-def days_in_force(connection: Connection, setting: KeepSetting, now: datetime) -> int | None:
+def days_in_force(connection: Connection, setting: KeepSetting) -> int | None:
     """Return the days after which something may be deleted by now; None for never."""
-    days = max(_begun(connection, setting, _read(connection, setting), now), setting.days or _NEVER)
+    days = max(_shortest_begun(_read(connection, setting)), setting.days or _NEVER)
     return None if days >= _NEVER else days
 
 
@@ -65,55 +91,54 @@ def find_coming(connection: Connection, now: datetime) -> list[ComingSetting]:
     """Find the values that are not in force yet."""
     coming = []
     for setting in KeepSetting:
-        if setting.days is not None and days_in_force(connection, setting, now) != setting.days:
-            begins_at = _read(connection, setting).get(setting.days)
+        if setting.days is not None and days_in_force(connection, setting) != setting.days:
+            seen = _read(connection, setting).get(setting.days)
+            begins_at = seen.beginning(now) if seen else None
             coming.append(ComingSetting(setting, setting.days, begins_at))
     return coming
 
 
 def needs_note(connection: Connection, now: datetime) -> bool:
-    """Whether a value has changed since it was noted."""
+    """Whether a value has changed since it was noted, or waits to begin."""
     return any(_is_changed(setting, _read(connection, setting), now) for setting in KeepSetting)
 
 
 def note_settings(connection: Connection, now: datetime) -> None:
-    """Store the values that are new, and forget those that are longer set."""
+    """Store the values that are seen now, and forget those that are longer set."""
     for setting in KeepSetting:
         rows, days = _read(connection, setting), setting.days or _NEVER
         if not _is_changed(setting, rows, now):
             continue
-        has_begun = _begun(connection, setting, rows, now) <= days
+        seen, has_begun = rows.get(days), _shortest_begun(rows) <= days
         _forget(connection, setting, [row for row in rows if row < days])
-        if days not in rows or is_ahead(rows[days], now + GRACE):
-            begins_at = now if has_begun else now + GRACE
-            changes = {"due_at": excluded("due_at")}
+        if seen is None or not seen.has_begun:
+            waiting_until = seen.beginning(now) if seen else now + GRACE
+            times = {"due_at": now if has_begun else waiting_until, "done_at": now}
+            changes = {column: excluded(column) for column in times}
             statement = upsert(connection.dialect.name, ScheduledJob, ("name",), changes)
-            connection.execute(statement.values(name=_name(setting, days), due_at=begins_at))
+            connection.execute(statement.values(name=_name(setting, days), **times))
 
 
-def _is_changed(setting: KeepSetting, rows: dict[int, datetime], now: datetime) -> bool:
+def _is_changed(setting: KeepSetting, rows: dict[int, _Seen], now: datetime) -> bool:
     days = setting.days or _NEVER
-    is_noted = days in rows and not is_ahead(rows[days], now + GRACE)
+    is_noted = days in rows and (rows[days].has_begun or not rows[days].is_old(now))
     return not is_noted or min(rows) < days
 
 
-def _begun(
-    connection: Connection, setting: KeepSetting, rows: dict[int, datetime], now: datetime
-) -> int:
-    """Return the shortest value that has begun. An older version noted none, but has deleted."""
-    if not rows and RemovalCounter.read(connection, setting.position):
-        return setting.days or _NEVER
-    return min((days for days, begins_at in rows.items() if begins_at <= now), default=_NEVER)
+def _shortest_begun(rows: dict[int, _Seen]) -> int:
+    return min((days for days, seen in rows.items() if seen.has_begun), default=_NEVER)
 
 
-def _read(connection: Connection, setting: KeepSetting) -> dict[int, datetime]:
-    query = select(ScheduledJob.name, ScheduledJob.due_at).where(is_keep_setting())
-    beginnings = {}
-    for row in connection.execute(query):
+def _read(connection: Connection, setting: KeepSetting) -> dict[int, _Seen]:
+    columns = (ScheduledJob.name, ScheduledJob.due_at, ScheduledJob.done_at)
+    # An older version stored no `done_at`: when what it has noted begins is not certain.
+    is_seen = (is_keep_setting(), ScheduledJob.done_at.is_not(None))
+    values = {}
+    for row in connection.execute(select(*columns).where(*is_seen)):
         name, _, days = row.name.partition(" = ")
         if name == setting:
-            beginnings[int(days)] = row.due_at
-    return beginnings
+            values[int(days)] = _Seen(row.due_at, row.done_at)
+    return values
 
 
 def _forget(connection: Connection, setting: KeepSetting, days: Iterable[int]) -> None:

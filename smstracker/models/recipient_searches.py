@@ -54,6 +54,6 @@ class RecipientSearch(Model):
     def purge(cls, now: datetime) -> int:
         """Delete searches not typed again for RETENTION or KEEP_MESSAGE_DAYS; return how many."""
         connection = db.session.connection()
-        days = days_in_force(connection, KeepSetting.MESSAGES, now)
+        days = days_in_force(connection, KeepSetting.MESSAGES)
         kept_for = min(RETENTION, timedelta(days=days)) if days else RETENTION
         return affected_rows(db.session.execute(delete(cls).where(cls.used_at < now - kept_for)))

@@ -187,7 +187,7 @@ class RefusedCallback(Model):
         They hold numbers, so they are kept no longer than texts.
         """
         connection, days = db.session.connection(), settings().refused_callbacks_days
-        text_days = days_in_force(connection, KeepSetting.TEXTS, now)
+        text_days = days_in_force(connection, KeepSetting.TEXTS)
         oldest_kept = now - timedelta(days=min(days, text_days or days))
         outdated = select(cls.id).where(cls.last_at < oldest_kept).limit(limit)
         return delete_unlocked(connection, cls, outdated)

@@ -31,8 +31,8 @@ def remove_expired_batches() -> Iterator[int]:
     """
     now = utcnow()
     with reading_connection(db.engine) as connection:
-        message_days = days_in_force(connection, KeepSetting.MESSAGES, now)
-        text_days = days_in_force(connection, KeepSetting.TEXTS, now)
+        message_days = days_in_force(connection, KeepSetting.MESSAGES)
+        text_days = days_in_force(connection, KeepSetting.TEXTS)
     is_unwanted: ColumnElement[bool]
     is_unwanted = Batch.owner_id.in_(select(User.id).where(User.erases_messages))
     is_unwanted |= Batch.state == BatchState.DISCARDED

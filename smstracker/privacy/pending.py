@@ -40,12 +40,9 @@ def remove_pending(
 
     Adds to `removed` how many messages that were of each kind.
     """
-    now = utcnow()
     with reading_connection(db.engine) as connection:
         switched_off = {
-            kind
-            for kind, setting in SETTINGS.items()
-            if days_in_force(connection, setting, now) is None
+            kind for kind, setting in SETTINGS.items() if days_in_force(connection, setting) is None
         }
     for kind in RemovalKind:
         if kind not in switched_off:
@@ -151,5 +148,5 @@ def _remove_messages(
 
 def _oldest_kept(connection: Connection, kind: RemovalKind, now: datetime) -> datetime:
     """Return the time before which messages are removed; the beginning of time if none are."""
-    days = days_in_force(connection, SETTINGS[kind], now)
+    days = days_in_force(connection, SETTINGS[kind])
     return datetime.min.replace(tzinfo=UTC) if days is None else now - timedelta(days=days)

@@ -88,7 +88,7 @@ def _record(message_count: int, text_count: int) -> None:
 
 def _walk_all(kind: RemovalKind, removed: Counter[RemovalKind]) -> Iterator[int]:
     with reading_connection(db.engine) as connection:
-        days = days_in_force(connection, SETTINGS[kind], utcnow())
+        days = days_in_force(connection, SETTINGS[kind])
     if days is not None:
         yield from run_portions(partial(_walk, kind, removed, timedelta(days=days)))
 
