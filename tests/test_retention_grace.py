@@ -13,7 +13,15 @@ from sqlalchemy import delete, func, select, update
 from smstracker.clock import DAY, HOUR, utcnow
 from smstracker.doctor.privacy_checks import check_privacy
 from smstracker.extensions import db
-from smstracker.models import AuditEntry, Message, RefusedCallback, ScheduledJob, User, audit_log
+from smstracker.models import (
+    AuditEntry,
+    Heartbeat,
+    Message,
+    RefusedCallback,
+    ScheduledJob,
+    User,
+    audit_log,
+)
 from smstracker.models.keep_settings import is_keep_setting
 from smstracker.privacy.retention import remove_expired
 from smstracker.worker.maintenance import purge
@@ -174,6 +182,37 @@ def test_time_without_a_worker_does_not_count(make_app: MakeApp, alice: Person) 
     run_through(make_app, NOW, 5 * HOUR, KEEP_MESSAGE_DAYS="30")
     assert run_through(make_app, 100 * HOUR, 118 * HOUR, KEEP_MESSAGE_DAYS="30") == 1
     assert run_through(make_app, 118 * HOUR, 120 * HOUR, KEEP_MESSAGE_DAYS="30") == 0
+
+
+def test_workers_with_another_setting_are_told(make_app: MakeApp, alice: Person) -> None:
+    add_old(alice, 40)
+    for days in ("30", "365"):
+        worker = make_app(KEEP_MESSAGE_DAYS=days)
+        with worker.app_context(), db.engine.begin() as connection:
+            Heartbeat.beat(connection, f"host{days}:7:ab12", utcnow(), None)
+    app, said = (
+        make_app(KEEP_MESSAGE_DAYS="30"),
+        "is 30 days here, but 365 days in the worker host365:7",
+    )
+    [result] = [result for result in findings(app) if " here, " in result]
+    assert result == f"KEEP_MESSAGE_DAYS {said}: the longest is in force"
+    assert f"{said}. The longest is in force." in overview(app)
+    for hours in range(30):
+        run(make_app, hours * HOUR, KEEP_MESSAGE_DAYS="365")
+        assert run(make_app, hours * HOUR, KEEP_MESSAGE_DAYS="30") == 1
+    with time_machine.travel(utcnow() + HOUR):
+        assert "but 365 days" not in overview(app), "the worker runs no more"
+
+
+def test_worker_that_keeps_for_ever_or_tells_nothing(make_app: MakeApp, alice: Person) -> None:
+    with alice.app.app_context(), db.engine.begin() as connection:
+        Heartbeat.beat(connection, "host:7:ab12", utcnow(), None)
+    app = make_app(KEEP_TEXT_DAYS="30")
+    assert "KEEP_TEXT_DAYS is 30 days here, but for ever in the worker host:7" in overview(app)
+    with app.app_context():
+        db.session.execute(update(Heartbeat).values(keep_text_days=None))
+        db.session.commit()
+    assert "in the worker" not in overview(app)
 
 
 def test_all_that_holds_numbers_waits(make_app: MakeApp) -> None:

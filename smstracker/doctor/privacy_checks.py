@@ -10,7 +10,7 @@ from smstracker.models import CarrierRemoval
 from smstracker.models.keep_settings import ComingSetting, KeepSetting, find_coming
 from smstracker.plurals import format_count
 from smstracker.privacy.carrier_progress import read_progress
-from smstracker.privacy.retention import count_due
+from smstracker.privacy.retention import count_due, describe_conflicts
 from smstracker.web_templates import format_absolute_time
 
 
@@ -20,6 +20,9 @@ def check_privacy() -> Iterator[CheckResult]:
     with reading_connection(db.engine) as connection:
         for coming in find_coming(connection, now):
             yield _describe_coming(coming, count_due(connection, coming, now))
+        for conflict in describe_conflicts(connection, now):
+            fix = "set it alike for the web servers and all workers, and restart them"
+            yield warning("retention", f"{conflict}: the longest is in force", fix)
         failing = read_progress(connection, CarrierRemoval.keeps_failing())
     if not failing.left:
         return

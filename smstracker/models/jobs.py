@@ -9,13 +9,16 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import has_come, is_within, utcnow
 from smstracker.database.engine import UtcDateTime, affected_rows, dialect_insert, upsert
-from smstracker.extensions import Model
+from smstracker.extensions import Model, settings
 
 HEARTBEAT_RETENTION = timedelta(days=1)
 
 
 class Heartbeat(Model):
-    """One running worker. `problem` is what keeps it from asking Twilio, as a sentence."""
+    """One running worker. `problem` is what keeps it from asking Twilio, as a sentence.
+
+    Its settings of retention are 0 for ever, None if it is of a version that does not tell.
+    """
 
     __tablename__ = "heartbeat"
 
@@ -23,13 +26,21 @@ class Heartbeat(Model):
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
     beat_at: Mapped[datetime] = mapped_column(UtcDateTime)
     problem: Mapped[str | None] = mapped_column(Text)
+    keep_text_days: Mapped[int | None]
+    keep_message_days: Mapped[int | None]
 
     @classmethod
     def beat(
         cls, connection: Connection, worker: str, started_at: datetime, problem: str | None
     ) -> None:
         """Store that this worker is alive."""
-        changes = {"started_at": started_at, "beat_at": utcnow(), "problem": problem}
+        changes = {
+            "started_at": started_at,
+            "beat_at": utcnow(),
+            "problem": problem,
+            "keep_text_days": settings().keep_text_days or 0,
+            "keep_message_days": settings().keep_message_days or 0,
+        }
         statement = upsert(connection.dialect.name, cls, ("worker",), changes)
         connection.execute(statement.values(worker=worker, **changes))
 

@@ -15,10 +15,11 @@ from functools import partial
 from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
-from smstracker.clock import utcnow
+from smstracker.clock import is_within, utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, settings
-from smstracker.models import Message, PendingRemoval, RemovalCounter
+from smstracker.health_facts import WORKER_GONE_AFTER
+from smstracker.models import Heartbeat, Message, PendingRemoval, RemovalCounter
 from smstracker.models.audit_log import count_deleted
 from smstracker.models.keep_settings import (
     GRACE,
@@ -29,6 +30,7 @@ from smstracker.models.keep_settings import (
     note_settings,
 )
 from smstracker.models.removals import RemovalKind
+from smstracker.plurals import format_count
 from smstracker.privacy.batch_removal import remove_expired_batches
 from smstracker.privacy.disk_traces import truncate_log
 from smstracker.privacy.former_users import erase_former_users
@@ -64,6 +66,31 @@ def count_due(connection: Connection, coming: ComingSetting, now: datetime) -> i
     if coming.setting is KeepSetting.TEXTS:
         query = query.where(Message.content_deleted_at.is_(None))
     return connection.scalar(query) or 0
+
+
+def describe_conflicts(connection: Connection, now: datetime) -> list[str]:
+    """Say which settings are not the same here and in all workers that run: a sentence for each.
+
+    The longest value is in force meanwhile: its worker forgets each shorter one.
+    """
+    is_alive = is_within(Heartbeat.beat_at, now, WORKER_GONE_AFTER)
+    query = select(Heartbeat.worker, Heartbeat.keep_text_days, Heartbeat.keep_message_days)
+    workers = connection.execute(query.where(is_alive).order_by(Heartbeat.worker)).all()
+    conflicts = []
+    for setting, position in ((KeepSetting.TEXTS, 1), (KeepSetting.MESSAGES, 2)):
+        others = [
+            f"{_format_kept(row[position])} in the worker {row.worker.rpartition(':')[0]}"
+            for row in workers
+            if row[position] not in (None, setting.days or 0)
+        ]
+        if others:
+            here = _format_kept(setting.days)
+            conflicts.append(f"{setting} is {here} here, but {' and '.join(others)}")
+    return conflicts
+
+
+def _format_kept(days: int | None) -> str:
+    return format_count(days, "day") if days else "for ever"
 
 
 def _note_settings() -> None:

@@ -12,12 +12,13 @@ from smstracker.models.keep_settings import ComingSetting, find_coming
 from smstracker.models.removals import CounterName, RemovalKind
 from smstracker.privacy.carrier_progress import CarrierProgress, read_progress
 from smstracker.privacy.erasure import read_receipts
-from smstracker.privacy.retention import count_due
+from smstracker.privacy.retention import count_due, describe_conflicts
 
 
 @dataclass(frozen=True, slots=True)
 class PrivacyReport:
-    """`coming` has the settings that are not in force yet, each with how many messages it is about.
+    """`coming` has the settings that are not in force yet, each with how many messages it is about;
+    `conflicts` are sentences on settings that are not the same in all processes.
 
     `unfinished_at_twilio` are the receipts that wait for Twilio, or failed there.
     """
@@ -26,6 +27,7 @@ class PrivacyReport:
     keep_message_days: int | None
     redact_at_twilio: bool
     coming: Sequence[tuple[ComingSetting, int]]
+    conflicts: Sequence[str]
     blanked: int
     deleted: int
     open_messages: int
@@ -50,6 +52,7 @@ def build_privacy_report() -> PrivacyReport:
         keep_message_days=config.keep_message_days,
         redact_at_twilio=config.redact_at_twilio,
         coming=[(row, count_due(connection, row, now)) for row in find_coming(connection, now)],
+        conflicts=describe_conflicts(connection, now),
         blanked=count(CounterName.BLANKED),
         deleted=count(CounterName.DELETED),
         open_messages=db.session.scalar(select(func.count()).select_from(due_ids)) or 0,
