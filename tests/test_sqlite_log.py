@@ -121,6 +121,21 @@ def test_copy_is_told_until_it_is_moved_and_keeps_no_other_from_being_made(
     assert "lies beside it" not in flask(path, "doctor").stdout
 
 
+def test_copy_of_an_earlier_incident_with_the_same_inode_keeps_none_from_being_made(
+    app: Flask, path: Path
+) -> None:
+    """File systems give inodes again."""
+    earlier = Path(f"{path}-saved-{os.stat(f'{path}-wal').st_ino}-{os.stat(f'{path}-shm').st_ino}")
+    earlier.write_text("of an earlier time")
+    os.utime(earlier, (1, 1))
+    delete_logs(path, ("-wal",))
+    Path(f"{path}-wal").touch()
+    for _ in range(2):
+        assert app.test_client().get("/readyz").status_code == 503
+    assert len(list(path.parent.glob(f"{path.name}-saved*"))) == 2
+    assert earlier.read_text() == "of an earlier time"
+
+
 def test_copy_that_cannot_be_made_is_told(
     app: Flask, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

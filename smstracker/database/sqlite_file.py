@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from weakref import WeakSet
@@ -214,6 +215,7 @@ class OpenSQLiteFile:
         self._first_status: os.stat_result | None = None
         self._connections: WeakSet[sqlite3.Connection] = WeakSet()
         self._log_ids: list[_FileId | None] = []
+        self._opened_at = 0.0
         with suppress(OSError):
             self._first_status = os.stat(path)
 
@@ -238,7 +240,7 @@ class OpenSQLiteFile:
         """Watch the logs that a new connection uses."""
         connection.execute("PRAGMA user_version")  # opens them
         if not self._connections:
-            self._log_ids = _identify_logs(self._path)
+            self._log_ids, self._opened_at = _identify_logs(self._path), time.time()
         self._connections.add(connection)
 
     def remove_connection(self, connection: sqlite3.Connection) -> None:
@@ -264,10 +266,14 @@ class OpenSQLiteFile:
     def _save_copy(self, connection: sqlite3.Connection) -> None:
         """Copy the database as this process knows it, unless another one has done so.
 
-        The inode of the former log tells one incident from the next.
+        The inode of the former log and the time tell one incident from the next: a copy that is
+        older than our use of the log is of another one, whose inode was used again.
         """
         inodes = "-".join(str(log_id[1]) for log_id in self._log_ids if log_id)
-        path = Path(f"{self._path}{COPY_SUFFIX}-{inodes}")
+        prefix = f"{self._path}{COPY_SUFFIX}-{inodes}"
+        if any(self._is_of_this_log(copy) for copy in glob.glob(f"{glob.escape(prefix)}*")):
+            return
+        path = Path(f"{prefix}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
@@ -282,3 +288,8 @@ class OpenSQLiteFile:
             path.unlink()
             raise
         log.error("database_copied", extra={"reason": f"its log was replaced: see {path.name}"})
+
+    def _is_of_this_log(self, copy: str) -> bool:
+        with suppress(OSError):  # moved away meanwhile
+            return self._opened_at <= os.stat(copy).st_mtime <= time.time()
+        return False
