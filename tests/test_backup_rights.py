@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from smstracker.backups.backup_file import BackupError, new_file
 from smstracker.commands.backup import _check_readable
 
 NOBODY = 65534
+FILE_NAMES = ("backup", "of Monday; true")
 
 
 @pytest.fixture
@@ -20,7 +22,8 @@ def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name)
         (path / "hidden").mkdir()
-        (path / "backup").touch(mode=0)
+        for file_name in FILE_NAMES:
+            (path / file_name).touch(mode=0)
         path.chmod(0o555)
         (path / "hidden").chmod(0)
         user = os.geteuid()
@@ -40,6 +43,13 @@ def test_backup_that_cannot_be_read_is_given_to_the_user(folder: Path, name: str
         f"The user {user.pw_name} cannot read {folder}/{name}. Restore a copy of its own: "
         f"install -o {user.pw_name} -m 600 {folder}/{name} {user.pw_dir}"
     )
+
+
+def test_command_that_gives_a_backup_takes_any_name(folder: Path) -> None:
+    with pytest.raises(BackupError) as caught:
+        _check_readable(folder / "of Monday; true")
+    _, command = str(caught.value).split("Restore a copy of its own: ")
+    assert shlex.split(command)[5] == str(folder / "of Monday; true")
 
 
 @pytest.mark.parametrize("name", ["new", "hidden/new"])

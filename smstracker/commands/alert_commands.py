@@ -18,6 +18,7 @@ from smstracker.alerts.notice import (
 from smstracker.alerts.rules import RULES
 from smstracker.clock import utcnow
 from smstracker.commands.database_errors import CommandWithPlainErrors
+from smstracker.commands.output import echo
 from smstracker.extensions import settings
 from smstracker.models import Alert
 from smstracker.models.alerts import WEBHOOK
@@ -32,18 +33,18 @@ def list_alerts() -> None:
     now = utcnow()
     alert_page = read_alert_page(now)
     if not alert_page.is_current(now):
-        click.echo("No worker has looked in the last five minutes.")
+        echo("No worker has looked in the last five minutes.")
     for alert in (*alert_page.open, *alert_page.past):
         state = "ended" if alert.ended_at else "muted" if alert.is_muted(now) else "open"
         rule = RULES[alert.rule]
         sentence = rule.describe(alert.subject, alert.counts)
         since = format_moment(alert.began_at)
-        click.echo(f"{state}  since {since}  {rule.title(alert.subject)}: {sentence}")
+        echo(f"{state}  since {since}  {rule.title(alert.subject)}: {sentence}")
         if not alert.ended_at and alert.is_gone(alert_page.evaluated_at):
-            click.echo(f"       {describe_gone(alert)}")
-        click.echo(f"       {_second_line(alert)}")
+            echo(f"       {describe_gone(alert)}")
+        echo(f"       {_second_line(alert)}")
     if not alert_page.open:
-        click.echo("No alert is open.")
+        echo("No alert is open.")
 
 
 def _second_line(alert: Alert) -> str:
@@ -61,7 +62,7 @@ def test(context: click.Context) -> None:
     if settings().heartbeat_url:
         outcomes.append(_try_heartbeat())
     if not outcomes:
-        click.echo(NOWHERE)
+        echo(NOWHERE)
     if not all(outcomes) or not outcomes:
         context.exit(1)
 
@@ -71,9 +72,9 @@ def _try(channel: str, notice: Notice) -> bool:
     try:
         channels.send(channel, notice)
     except ChannelError as error:
-        click.echo(f"failed   {name}: {error}")
+        echo(f"failed   {name}: {error}")
         return False
-    click.echo(f"sent     {name}")
+    echo(f"sent     {name}")
     return True
 
 
@@ -81,7 +82,7 @@ def _try_heartbeat() -> bool:
     try:
         channels.fetch_heartbeat()
     except ChannelError as error:
-        click.echo(f"failed   HEARTBEAT_URL: {error}")
+        echo(f"failed   HEARTBEAT_URL: {error}")
         return False
-    click.echo("fetched  HEARTBEAT_URL")
+    echo("fetched  HEARTBEAT_URL")
     return True

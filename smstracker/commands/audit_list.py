@@ -4,6 +4,7 @@ import click
 
 from smstracker.command_name import COMMAND
 from smstracker.commands.database_errors import DatabaseErrorGroup
+from smstracker.commands.output import echo
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
 from smstracker.models import AuditEntry
@@ -30,11 +31,11 @@ def list_(show_all: bool, action: str | None) -> None:
     count = 0
     for count, entry in enumerate(db.session.scalars(query), 1):
         if count > LIST_LIMIT and not show_all:
-            click.echo(f"Older: {COMMAND} audit list --all")
+            echo(f"Older: {COMMAND} audit list --all")
             break
-        click.echo(_format_line(entry))
+        echo(_format_line(entry))
     if count == 0:
-        click.echo("Nothing of this kind is recorded." if action else "Nothing is recorded yet.")
+        echo("Nothing of this kind is recorded." if action else "Nothing is recorded yet.")
 
 
 def _format_line(entry: AuditEntry) -> str:

@@ -24,7 +24,8 @@ from smstracker.backups.backup_file import BackupError, user_and_home
 from smstracker.backups.held_sends import hold_sends
 from smstracker.backups.returning_users import UserAccount, describe_returning, read_accounts
 from smstracker.clock import utcnow
-from smstracker.commands.database_errors import CommandWithPlainErrors
+from smstracker.commands.database_errors import CommandWithPlainErrors, is_folder_gone
+from smstracker.commands.output import echo
 from smstracker.database.demo_guard import refuse_live_database
 from smstracker.database.engine import reading_connection
 from smstracker.database.problems import (
@@ -54,6 +55,7 @@ from smstracker.models.users import UserSession
 from smstracker.plurals import format_count, is_or_are
 from smstracker.settings.database_url import sqlite_path
 from smstracker.settings.reader import ConfigError
+from smstracker.shell_words import quote_word
 from smstracker.web.health import known_revisions, migration_problem
 from smstracker.web_templates import format_absolute_time
 
@@ -86,7 +88,7 @@ def backup(path: Path, once: bool) -> None:
             with suppress(*DATABASE_ERRORS):
                 _record(ScheduledJob.mark_failed)
         raise
-    click.echo(
+    echo(
         f"{path}: {size / 1e6:.1f} MB, complete. It holds phone numbers and texts: keep it where "
         "nobody else can read it. Your settings are not in it."
     )
@@ -100,7 +102,7 @@ def backup(path: Path, once: bool) -> None:
         _record(partial(_mark_last, started_at=started_at) if once else mark_done)
     except DATABASE_ERRORS as error:
         reason = log_reason(error)
-        click.echo(f"Alerts do not know of it: it could not be stored ({reason}).", err=True)
+        echo(f"Alerts do not know of it: it could not be stored ({reason}).", err=True)
 
 
 def _back_up(path: Path) -> int:
@@ -153,7 +155,7 @@ def restore(path: Path, replace: bool) -> None:
             )
         known_receipts, accounts = _read_former(file)
         if known_receipts is None:
-            click.echo(UNKNOWN_ERASURES)
+            echo(UNKNOWN_ERASURES)
         receipts = known_receipts or set()
         if file:
             summary = _restore_file(path, file, receipts, accounts)
@@ -163,7 +165,7 @@ def restore(path: Path, replace: bool) -> None:
             _name_undone(undone, describe_returning(accounts, [*map(UserAccount.from_text, users)]))
             postgresql_backup.restore(db.engine, path, undone)
             summary, _, _ = _bring_up_to_date(settings().database_url, receipts)
-        click.echo(summary)
+        echo(summary, lines=True)
 
 
 def _restore_file(
@@ -184,7 +186,7 @@ def _restore_file(
             if former and not damaged:
                 sqlite_backup.keep_former(connection, former)
             if former:  # said at once, in case that what follows fails
-                click.echo(f"The former database is kept as {former}. Delete it once all is well.")
+                echo(f"The former database is kept as {former}. Delete it once all is well.")
             _name_undone(undone, describe_returning(accounts, restored))
             sqlite_backup.replace_content(connection, copy)
     return summary
@@ -193,13 +195,13 @@ def _restore_file(
 def _name_undone(receipts: set[str], users: str) -> None:
     """Name what a restore undoes, before it does: it may be interrupted afterwards."""
     if receipts:
-        click.echo(
+        echo(
             "People were erased after this backup was made, so the restore brings them back. Erase "
             "them once more after it; the audit log will name the receipts too. They were: "
             f"{', '.join(sorted(receipts))}."
         )
     if users:
-        click.echo(users)
+        echo(users, lines=True)
 
 
 def _bring_up_to_date(
@@ -242,6 +244,8 @@ def _plain_errors() -> Iterator[None]:
     except ConfigError as error:
         raise click.ClickException(f"This is demo mode. {error}") from error
     except OSError as error:
+        if is_folder_gone():
+            raise  # the command says so
         path = f"{error.filename}: " if error.filename else ""
         raise click.ClickException(f"{path}{error.strerror}.") from error
     except sqlite3.Error as error:
@@ -259,7 +263,8 @@ def _check_readable(path: Path) -> None:
         raise BackupError(f"{path} is not there, or is no file.")
     if not os.access(path, os.R_OK, effective_ids=True):
         user, home = user_and_home()
-        copy = f"install -o {user} -m 600 {path.absolute()} {home}"
+        names = f"{quote_word(str(path.absolute()))} {quote_word(home)}"
+        copy = f"install -o {quote_word(user)} -m 600 {names}"
         raise BackupError(f"The user {user} cannot read {path}. Restore a copy of its own: {copy}")
 
 

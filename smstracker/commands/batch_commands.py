@@ -12,6 +12,7 @@ from smstracker.batches.control import LongPauseError
 from smstracker.batches.progress import read_progress
 from smstracker.clock import utcnow
 from smstracker.commands.database_errors import DatabaseErrorGroup
+from smstracker.commands.output import confirm, echo
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
 from smstracker.models import Batch, User
@@ -29,9 +30,9 @@ def list_() -> None:
     query = select(Batch, User.email).join(User, User.id == Batch.owner_id)
     rows = db.session.execute(query.order_by(Batch.id.desc()).limit(LISTED)).all()
     if not rows:
-        click.echo("No batches.")
+        echo("No batches.")
     for batch, email in rows:
-        click.echo("  ".join((str(batch.public_id), batch.state, _describe(batch), email)))
+        echo("  ".join((str(batch.public_id), batch.state, _describe(batch), email)))
 
 
 def _describe(batch: Batch) -> str:
@@ -57,7 +58,7 @@ def resume(batch_id: uuid.UUID, yes: bool) -> None:
         _change(batch_id, partial(control.resume, knows_pause=yes), "goes on")
     except LongPauseError as error:
         db.session.rollback()
-        click.confirm(f"{error} Send the rest now?", abort=True)
+        confirm(f"{error} Send the rest now?")
         _change(batch_id, partial(control.resume, knows_pause=True), "goes on")
 
 
@@ -77,4 +78,4 @@ def _change(batch_id: uuid.UUID, act: Callable[[int], bool], result: str) -> Non
         state = BatchState(batch.state)
         raise click.ClickException(f"Nothing was changed: the batch is {state}.")
     db.session.commit()
-    click.echo(f"The batch {result}.")
+    echo(f"The batch {result}.")

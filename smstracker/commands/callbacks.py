@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from smstracker.command_name import COMMAND
 from smstracker.commands.database_errors import DatabaseErrorGroup
+from smstracker.commands.output import echo
 from smstracker.connection.wording import describe_other_replay
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
@@ -16,7 +17,6 @@ from smstracker.refused.replay import replay, still_refused
 from smstracker.refused.request import request_facts
 from smstracker.refused.sentences import refusal_reason
 from smstracker.refused.stored_diagnosis import diagnose, read_diagnosis
-from smstracker.sms.typed_text import escape_invisible
 
 callbacks = DatabaseErrorGroup("callbacks", help="Refused callbacks.")
 
@@ -33,13 +33,13 @@ def list_(show_all: bool) -> None:
     query = RefusedCallback.select_newest().with_only_columns(RefusedCallback.id)
     ids = db.session.scalars(query if show_all else query.limit(LIST_LIMIT)).all()
     for row in _read_explained(ids):
-        click.echo(_format_line(row))
+        echo(_format_line(row))
     total = db.session.scalar(select(func.count()).select_from(RefusedCallback)) or 0
     older_count = total - len(ids)
     if older_count > 0 and not show_all:
-        click.echo(f"{older_count} older: {COMMAND} callbacks list --all")
+        echo(f"{older_count} older: {COMMAND} callbacks list --all")
     if not ids:
-        click.echo("No callback was refused.")
+        echo("No callback was refused.")
 
 
 @callbacks.command("show")
@@ -50,11 +50,10 @@ def show(id_: int) -> None:
     [row] = _read_explained([id_])
     for name, value in _describe(row):
         if value is not None:
-            click.echo(f"{name:24}{escape_invisible(value)}")
+            echo(f"{name:24}{value}")
     truncation = "" if row.body_length == len(row.body) else f", the first {len(row.body)} are kept"
-    click.echo(f"\n{row.body_length} bytes{truncation}:")
-    # Control characters could steer the terminal.
-    click.echo(escape_invisible(row.body.decode(errors="backslashreplace")))
+    echo(f"\n{row.body_length} bytes{truncation}:", lines=True)
+    echo(row.body.decode(errors="backslashreplace"))
 
 
 @callbacks.command("replay")
@@ -67,13 +66,13 @@ def replay_(ids: Sequence[int], replay_all: bool) -> None:
     _require_rows(ids)
     selected_ids = None if replay_all else list(ids)
     result = replay(selected_ids, COMMAND_LINE)
-    click.echo(f"{result.applied} applied, {result.refused} stay refused")
+    echo(f"{result.applied} applied, {result.refused} stay refused")
     if result.applied_by_others:
-        click.echo(describe_other_replay(result.applied_by_others))
+        echo(describe_other_replay(result.applied_by_others))
     for sentence, count in still_refused(selected_ids):
-        click.echo(f"{count:6}  {sentence}")
+        echo(f"{count:6}  {sentence}")
     if result.refused and not result.applied:
-        click.echo(
+        echo(
             "Fix what is named there, then replay again. "
             "What none of your tokens or keys signed is never applied."
         )

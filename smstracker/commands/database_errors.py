@@ -1,4 +1,4 @@
-"""Commands that report trouble with the database or their output in a sentence, not a trace."""
+"""Commands that report trouble with the database, their output or folder in a sentence."""
 
 import errno
 import os
@@ -11,6 +11,9 @@ import click
 from flask.cli import AppGroup
 
 from smstracker.database.problems import DATABASE_ERRORS, explain
+from smstracker.sms.typed_text import escape_invisible
+
+FOLDER_GONE = "The folder in which you are was deleted. Change to another one: cd ~"
 
 
 class CommandWithPlainErrors(click.Command):
@@ -29,6 +32,14 @@ class CommandWithPlainErrors(click.Command):
             if problem is None:
                 raise
             raise click.ClickException(problem.sentence) from error
+        except FileNotFoundError as error:
+            if not is_folder_gone():
+                raise
+            raise click.ClickException(FOLDER_GONE) from error
+        except click.ClickException as error:
+            sentence = escape_invisible(error.message, allowed="\n")
+            error.message = sentence  # type: ignore[misc]
+            raise
 
 
 @contextmanager
@@ -45,6 +56,15 @@ def report_output_errors() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sentence = f"The output cannot be written ({error.strerror}). Check where it goes."
         raise click.ClickException(sentence) from error
+
+
+def is_folder_gone() -> bool:
+    """Whether the current folder was deleted, so that relative names mean nothing."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _is_output_broken() -> bool:

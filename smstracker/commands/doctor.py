@@ -7,6 +7,7 @@ import click
 from flask.cli import with_appcontext
 
 from smstracker.commands.database_errors import CommandWithPlainErrors
+from smstracker.commands.output import echo
 from smstracker.doctor.check_result import CheckOutcome, CheckResult, problem
 from smstracker.doctor.checks import run_checks
 
@@ -31,9 +32,9 @@ def doctor(context: click.Context, as_json: bool, fail_on: str) -> None:
     for result in run_checks():
         results.append(result)
         if not as_json:
-            click.echo(_format_line(result))
+            echo(_format_line(result))
     if as_json:
-        click.echo(_format_json(results))
+        echo(_format_json(results), lines=True)
     if {result.verdict for result in results} & {CheckOutcome.PROBLEM, CheckOutcome(fail_on)}:
         context.exit(1)
 

@@ -7,6 +7,7 @@ from flask.cli import with_appcontext
 
 from smstracker.command_name import COMMAND
 from smstracker.commands.database_errors import CommandWithPlainErrors
+from smstracker.commands.output import confirm, echo
 from smstracker.extensions import settings
 from smstracker.models.audit_log import COMMAND_LINE
 from smstracker.plurals import format_count
@@ -26,25 +27,25 @@ def erase(yes: bool, at_twilio: bool | None, is_vacuum: bool) -> None:
     number = _read_number(yes)
     records = erasure.read_records(number)
     for kind, count in records.counts().items():
-        click.echo(f"{count:>6}  {kind}")
+        echo(f"{count:>6}  {kind}")
     if records.is_empty:
-        click.echo("Nothing is held of this number.")
+        echo("Nothing is held of this number.")
         return
     if not yes:
-        click.confirm("Erase all of it? This cannot be undone.", abort=True)
+        confirm("Erase all of it? This cannot be undone.")
     wants_twilio = settings().redact_at_twilio if at_twilio is None else at_twilio
     result = erasure.erase(number, at_twilio=wants_twilio, actor=COMMAND_LINE)
     if result.is_shared:
-        click.echo("Another request erases all of it already. Its receipt is yours too.")
-    click.echo(f"Receipt {result.receipt}")
+        echo("Another request erases all of it already. Its receipt is yours too.")
+    echo(f"Receipt {result.receipt}")
     if left_count := erasure.count_left(result.receipt):
         messages = format_count(left_count, "message is", "messages are")
-        click.echo(f"{messages} under way; the worker erases them once they are settled.")
+        echo(f"{messages} under way; the worker erases them once they are settled.")
     _report_twilio(wants_twilio)
     if is_vacuum:
         vacuum()
     elif result.has_traces:
-        click.echo(
+        echo(
             "An unused part of the database file still holds the number. "
             f"Run {COMMAND} purge --vacuum at a quiet time."
         )
@@ -52,12 +53,12 @@ def erase(yes: bool, at_twilio: bool | None, is_vacuum: bool) -> None:
 
 def _report_twilio(wants_twilio: bool) -> None:
     if wants_twilio:
-        click.echo(
+        echo(
             "The worker deletes the messages at Twilio. The receipt, on the page Privacy, says how "
             "far it is."
         )
     else:
-        click.echo("Nothing is deleted at Twilio: add --at-twilio for that.")
+        echo("Nothing is deleted at Twilio: add --at-twilio for that.")
 
 
 def _read_number(from_input: bool) -> str:

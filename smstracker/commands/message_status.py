@@ -17,6 +17,7 @@ from smstracker.carrier.errors import (
 from smstracker.clock import format_exact_duration, utcnow
 from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.commands.erase_person import erase
+from smstracker.commands.output import echo
 from smstracker.database.engine import READS_ONLY, reading_connection
 from smstracker.extensions import db, settings
 from smstracker.messages.describe import headline
@@ -44,7 +45,8 @@ def show(id_or_sid: str, as_json_: bool) -> None:
     """Print a message with its events. ID is that of its page's address, SID Twilio's."""
     message = find_message(id_or_sid)
     events = list(db.session.scalars(StatusEvent.select_for_message(message.id)))
-    click.echo(_format_json(message, events) if as_json_ else _format_text(message, events))
+    text = _format_json(message, events) if as_json_ else _format_text(message, events)
+    echo(text, lines=True)
 
 
 def find_message(id_or_sid: str) -> Message:
@@ -102,7 +104,7 @@ def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
         raise click.ClickException(problem.sentence)
     open_messages = _select_messages(id_or_sid, wants_all)
     if not open_messages:
-        click.echo(_explain_no_lookup(id_or_sid))
+        echo(_explain_no_lookup(id_or_sid))
         return
     _look_up_all(open_messages)
 
@@ -147,7 +149,7 @@ def _look_up_all(open_messages: Sequence[OpenMessage]) -> None:
                 failure = error.reason
     total = sum(outcomes.values())
     parts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
-    click.echo(f"{format_count(total, 'message')}: {parts}.")
+    echo(f"{format_count(total, 'message')}: {parts}.")
     if failure:
         if settings().demo and failure == UNREACHED:
             failure = SIMULATOR_UNREACHED

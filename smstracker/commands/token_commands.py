@@ -7,6 +7,7 @@ import click
 from smstracker.clock import utcnow
 from smstracker.command_name import COMMAND
 from smstracker.commands.database_errors import DatabaseErrorGroup
+from smstracker.commands.output import echo
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db, settings
 from smstracker.messages.senders import offered_senders
@@ -77,8 +78,8 @@ def add(
     except TokenError as error:
         raise click.ClickException(str(error)) from error
     db.session.commit()
-    click.echo(secret)
-    click.echo(f"(token {token.id}, shown only now)", err=True)
+    echo(secret)
+    echo(f"(token {token.id}, shown only now)", err=True)
 
 
 @tokens.command("list")
@@ -88,9 +89,9 @@ def list_() -> None:
     now = utcnow()
     all_tokens = db.session.scalars(ApiToken.select_unrevoked()).all()
     if not all_tokens:
-        click.echo(f"No tokens. Add one: {COMMAND} tokens add EMAIL --name NAME")
+        echo(f"No tokens. Add one: {COMMAND} tokens add EMAIL --name NAME")
     for token in all_tokens:
-        click.echo("  ".join((str(token.id), token.owner.email, token.name, *_facts(token, now))))
+        echo("  ".join((str(token.id), token.owner.email, token.name, *_facts(token, now))))
 
 
 def _facts(token: ApiToken, now: datetime) -> list[str]:
@@ -120,4 +121,4 @@ def revoke(token_id: int) -> None:
         raise click.ClickException(f"There is no token {token_id}, or it is revoked already.")
     revoke_token(token, COMMAND_LINE)
     db.session.commit()
-    click.echo(f"Token {token_id} of {token.owner.email} is revoked.")
+    echo(f"Token {token_id} of {token.owner.email} is revoked.")

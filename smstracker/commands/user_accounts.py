@@ -11,6 +11,7 @@ from smstracker.carrier.errors import START_DEMO
 from smstracker.clock import format_duration
 from smstracker.command_name import COMMAND
 from smstracker.commands.database_errors import DatabaseErrorGroup
+from smstracker.commands.output import confirm, echo
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db, settings
 from smstracker.models import User
@@ -80,7 +81,7 @@ def add(email: str, admin: bool | None) -> None:
     role = " as an administrator" if user.administrator else ""
     if admin is False:
         role = ", without the administrator role"
-    click.echo(f"{user.email} may sign in{role}.")
+    echo(f"{user.email} may sign in{role}.")
 
 
 @users.command("list")
@@ -91,12 +92,12 @@ def list_() -> None:
         db.select(User).where(User.deleted_at.is_(None)).order_by(User.email)
     ).all()
     if not all_users:
-        click.echo(f"No users yet. Add the first one: {COMMAND} users add EMAIL --admin")
+        echo(f"No users yet. Add the first one: {COMMAND} users add EMAIL --admin")
     for user in all_users:
         role = "administrator" if user.administrator else "user"
         at = user.last_sign_in_at
         last_sign_in = f"last sign-in {at:%Y-%m-%d %H:%M} UTC" if at else "never signed in"
-        click.echo(f"{user.email}  {role}  {describe_admission(user)}  {last_sign_in}")
+        echo(f"{user.email}  {role}  {describe_admission(user)}  {last_sign_in}")
 
 
 @users.command("deactivate")
@@ -109,7 +110,7 @@ def deactivate(email: str) -> None:
     user = user or _user_to_deactivate(email)
     with _changing_a_user():
         deactivate_user(user, COMMAND_LINE)
-    click.echo(f"{user.email} is deactivated and {outcome}.")
+    echo(f"{user.email} is deactivated and {outcome}.")
 
 
 @users.command("delete")
@@ -135,21 +136,21 @@ def delete(email: str, keep_messages: bool, erase_messages: bool, yes: bool) -> 
     db.session.rollback()  # or callbacks wait for the answer: on SQLite the session may write
     if count and erase_messages and not yes:
         messages = format_count(count, "message")
-        click.confirm(f"Erase {messages} of {address}? This cannot be undone.", abort=True)
+        confirm(f"Erase {messages} of {address}? This cannot be undone.")
     with _changing_a_user():
         delete_user(user, erase_messages, COMMAND_LINE)
     if user.shut_out_hash:
-        click.echo(f"{address} stays shut out, until users add lets it in again.")
+        echo(f"{address} stays shut out, until users add lets it in again.")
     if not count:
-        click.echo(f"{address} is deleted. There were no messages.")
+        echo(f"{address} is deleted. There were no messages.")
         return
     if keep_messages:
-        click.echo(f"{address} is deleted. The messages are kept under “{user.email}”.")
+        echo(f"{address} is deleted. The messages are kept under “{user.email}”.")
         return
     erased = sum(erase_former_users())
-    click.echo(f"{address} is deleted, with {erased:,} messages.")
+    echo(f"{address} is deleted, with {erased:,} messages.")
     if unsettled := count_unsettled(user):
-        click.echo(f"{unsettled:,} more are under way: the worker erases each once it is settled.")
+        echo(f"{unsettled:,} more are under way: the worker erases each once it is settled.")
 
 
 @users.command("sign-out")
@@ -159,7 +160,7 @@ def sign_out(email: str) -> None:
     user = _find_user(email)
     with _changing_a_user():
         sign_user_out(user, COMMAND_LINE)
-    click.echo(f"{user.email} is signed out everywhere.")
+    echo(f"{user.email} is signed out everywhere.")
 
 
 @users.command("sign-in-link")
@@ -170,10 +171,10 @@ def sign_in_link(email: str) -> None:
         raise click.ClickException(f"This address may not sign in. Run {COMMAND} users add first.")
     new_token = make_sign_in_link(stored_email(email), COMMAND_LINE)
     db.session.commit()
-    click.echo(sign_in_url(new_token.token))
-    click.echo(f"(valid {format_duration(LIFETIME)}, once)")
+    echo(sign_in_url(new_token.token))
+    echo(f"(valid {format_duration(LIFETIME)}, once)")
     if settings().demo and not _is_demo_up():
-        click.echo(f"Nothing answers there: {START_DEMO}.", err=True)
+        echo(f"Nothing answers there: {START_DEMO}.", err=True)
 
 
 def _is_demo_up() -> bool:

@@ -7,6 +7,7 @@ from flask.cli import with_appcontext
 
 from smstracker import logs
 from smstracker.commands.database_errors import CommandWithPlainErrors
+from smstracker.commands.output import echo
 from smstracker.privacy.disk_traces import vacuum
 from smstracker.web.health import database_problem
 from smstracker.worker.loop import run_worker
@@ -46,6 +47,6 @@ def purge(is_vacuum: bool) -> None:
     --vacuum removes what SQLite has left of deleted rows; nothing can be stored meanwhile.
     """
     for name, count in purge_now().items():
-        click.echo(f"{count:>6}  {name}")
+        echo(f"{count:>6}  {name}")
     if is_vacuum:
         vacuum()

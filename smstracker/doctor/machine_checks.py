@@ -18,6 +18,7 @@ from smstracker.extensions import db, settings
 from smstracker.health_facts import GIGABYTE, fullest_disk
 from smstracker.settings.database_url import sqlite_path
 from smstracker.settings.files import ENV_FILE, may_be_read_by_anybody
+from smstracker.shell_words import quote_word
 from smstracker.web.open_files import attainable_limit, find_min_limit
 
 # Where containers get secrets: readable by everybody there, and there is nobody else.
@@ -104,7 +105,8 @@ def _check_permissions() -> CheckResult:
             name = "instance/" if file == instance else file.name
             # A service may read a secret of root by its group.
             mode = "o=" if file in secrets else "go="
-            return warning(check, f"{name} can be read by other users", f"chmod {mode} {file}")
+            fix = f"chmod {mode} {quote_word(str(file))}"
+            return warning(check, f"{name} can be read by other users", fix)
     return ok(check, "only this user reads the settings, the secrets and the database file")
 
 
