@@ -1,13 +1,19 @@
 """A restore names those to whom it gives back what was taken from them since the backup."""
 
+import shlex
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from flask import Flask
 
+from smstracker.backups import backup_file
 from smstracker.backups.returning_users import UNKNOWN_USERS
+from smstracker.commands import backup as backup_commands
+from smstracker.extensions import db
+from smstracker.models import User
 from tests.postgresql_programs import path_to_programs
 from tests.serving import close
 
@@ -52,8 +58,8 @@ def test_those_shut_out_since_are_named_with_the_commands(make_app: MakeApp, bac
     said = run(make_app, "restore", backup, "--replace")
     for lines in (
         f"  {LEAVER} (administrator) was deactivated:\n    flask users deactivate {LEAVER}\n",
-        f"  {FIRED} was deleted:\n    flask users delete {FIRED} --erase-messages\n",
-        f"  {BOSS} lost the administrator role:\n    flask users add {BOSS} --no-admin\n",
+        f"  {FIRED} was deleted:\n    flask users delete --erase-messages {FIRED}\n",
+        f"  {BOSS} lost the administrator role:\n    flask users add --no-admin {BOSS}\n",
     ):
         assert lines in said
     assert said.index(LEAVER) < said.index("Restored.")
@@ -74,7 +80,7 @@ def test_deleted_address_that_stayed_shut_out_is_to_be_deactivated_too(
     users(make_app, f"deactivate {FIRED}", f"delete {FIRED} --keep-messages")
     said = run(make_app, "restore", backup, "--replace")
     deactivation = f"    flask users deactivate {FIRED}\n"
-    assert f"{deactivation}    flask users delete {FIRED} --keep-messages\n" in said
+    assert f"{deactivation}    flask users delete --keep-messages {FIRED}\n" in said
 
 
 def test_address_that_a_setting_lets_in_is_named_although_the_backup_does_not_have_it(
@@ -110,3 +116,138 @@ def test_damaged_database_does_not_know(make_app: MakeApp, backup: Path, tmp_pat
     file.write_bytes(b"SQLite format 3\0" + b"x" * 8000)
     url = f"sqlite:///{file}"
     assert UNKNOWN_USERS in run(make_app, "restore", backup, "--replace", DATABASE_URL=url)
+
+
+SHUT_OUT = {
+    f"deactivate {LEAVER}": f"    flask users deactivate {LEAVER}\n",
+    f"delete {LEAVER} --keep-messages": f"    flask users delete --keep-messages {LEAVER}\n",
+    f"delete {LEAVER} --erase-messages": f"    flask users delete --erase-messages {LEAVER}\n",
+    f"add {LEAVER} --no-admin": f"    flask users add --no-admin {LEAVER}\n",
+}
+
+
+def restore(make_app: MakeApp, backup: Path, tmp_path: Path) -> str:
+    for former in tmp_path.glob("*.before-*"):  # of the same second
+        former.unlink()
+    return run(make_app, "restore", backup, "--replace")
+
+
+@pytest.mark.both_databases(every_case=True)
+@pytest.mark.parametrize("change", SHUT_OUT)
+def test_each_later_restore_names_those_whom_an_earlier_one_has_brought_back(
+    make_app: MakeApp, backup: Path, tmp_path: Path, change: str
+) -> None:
+    run(make_app, "backup", tmp_path / "b")
+    users(make_app, change)
+    for path in (backup, tmp_path / "b", backup):
+        said = restore(make_app, path, tmp_path)
+        assert SHUT_OUT[change] in said
+        assert UNKNOWN_USERS not in said
+
+
+def test_audit_log_says_what_a_restore_has_undone_of_users(
+    make_app: MakeApp, backup: Path, tmp_path: Path
+) -> None:
+    users(make_app, f"deactivate {FIRED}", f"add {LEAVER} --no-admin")
+    restore(make_app, backup, tmp_path)
+    entries = run(make_app, "audit", "list")
+    assert f"Restored a backup from before a user was deactivated  {FIRED}\n" in entries
+    assert f"before a user lost the administrator role  {LEAVER}\n" in entries
+
+
+def test_backup_from_before_a_user_was_added_forgets_nothing(
+    make_app: MakeApp, app: Flask, tmp_path: Path
+) -> None:
+    close(app)
+    users(make_app, f"add {BOSS} --admin")
+    run(make_app, "backup", tmp_path / "oldest")
+    users(make_app, f"add {LEAVER}", f"add {FIRED}")
+    run(make_app, "backup", tmp_path / "a")
+    users(make_app, f"deactivate {LEAVER}", f"delete {FIRED} --erase-messages")
+    restore(make_app, tmp_path / "oldest", tmp_path)
+    said = restore(make_app, tmp_path / "a", tmp_path)
+    assert f"    flask users deactivate {LEAVER}\n" in said
+    assert f"    flask users delete --erase-messages {FIRED}\n" in said
+
+
+def test_who_is_let_in_again_after_a_restore_is_not_named_by_the_next(
+    make_app: MakeApp, backup: Path, tmp_path: Path
+) -> None:
+    users(make_app, f"deactivate {FIRED}", f"delete {LEAVER} --keep-messages")
+    restore(make_app, backup, tmp_path)
+    users(make_app, f"deactivate {FIRED}", f"add {FIRED}")
+    users(make_app, f"deactivate {LEAVER}", f"add {LEAVER}")
+    assert "flask users" not in restore(make_app, backup, tmp_path)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_restore_that_was_killed_behind_psql_has_recorded_all(
+    make_app: MakeApp, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users(make_app, f"deactivate {LEAVER}")
+
+    def end(*_: object) -> None:
+        raise backup_file.BackupError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backup_commands, "_bring_up_to_date", end)
+        killed = make_app().test_cli_runner().invoke(args=["restore", str(backup), "--replace"])
+    assert killed.exit_code == 1
+    entries = run(make_app, "audit", "list")
+    assert "  Restored a backup\n" in entries
+    assert f"  Restored a backup from before a user was deactivated  {LEAVER}\n" in entries
+    assert SHUT_OUT[f"deactivate {LEAVER}"] in restore(make_app, backup, tmp_path)
+    assert run(make_app, "audit", "list").count("  Restored a backup\n") == 1
+
+
+HOSTILE = {
+    "next line": "a\u0085b@example.net",
+    "line separator": "a\u2028b@example.net",
+    "file separator": "a\x1cb@example.net",
+    "line break": "a\nb@example.net",
+    "tab": "a\tb\x0b@example.net",
+    "backslash": r"a\tb\\N@example.net",
+    "null of COPY": r"\N",
+    "terminal": "\x1b[2J\u202ea@example.net",
+    "dash": "-x@example.net",
+    "shell": "$(true)';$$ $hold$ %s b@example.net",
+}
+
+
+@pytest.mark.both_databases(every_case=True)
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_any_address_is_named_as_it_is_and_acts_on_no_terminal(
+    make_app: MakeApp, app: Flask, tmp_path: Path, kind: str
+) -> None:
+    """Older versions stored addresses as typed."""
+    with app.app_context():
+        db.session.add(User(email=HOSTILE[kind], let_in_by="added-live"))
+        db.session.commit()
+    run(make_app, "backup", tmp_path / "a")
+    with app.app_context():
+        db.session.execute(db.update(User).values(active=False))
+        db.session.commit()
+    close(app)
+    for _ in range(2):
+        said = restore(make_app, tmp_path / "a", tmp_path)
+        [command] = (line for line in said.splitlines() if line.startswith("    flask users "))
+        assert said.replace("\n", "").isprintable()
+        assert "was deactivated:" in said
+        words = subprocess.run(
+            ["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True
+        )
+        separator = ["--"] if kind == "dash" else []
+        expected = ["flask", "users", "deactivate", *separator, HOSTILE[kind]]
+        assert words.stdout.decode().split("\0")[:-1] == expected
+
+
+def test_command_for_an_address_with_a_dash_works(
+    make_app: MakeApp, app: Flask, tmp_path: Path
+) -> None:
+    close(app)
+    users(make_app, f"add {BOSS} --admin", "add -- -x@example.org")
+    run(make_app, "backup", tmp_path / "a")
+    users(make_app, "delete --keep-messages -- -x@example.org")
+    said = restore(make_app, tmp_path / "a", tmp_path)
+    [command] = (line for line in said.splitlines() if line.startswith("    flask users "))
+    assert "is deleted" in run(make_app, *shlex.split(command)[1:])

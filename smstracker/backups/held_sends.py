@@ -28,7 +28,7 @@ def hold_sends_script(dialect: Dialect) -> str:
         blocks.append(
             f"BEGIN {sql}; EXCEPTION WHEN undefined_table OR undefined_column THEN NULL; END;"
         )
-    return f"DO $hold$BEGIN {' '.join(blocks)} END$hold$"
+    return f"DO $hold$BEGIN {' '.join(blocks)} END$hold$;\n"
 
 
 def _hold_messages(now: datetime | Function[datetime]) -> Update:

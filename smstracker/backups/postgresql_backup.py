@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator, Set
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any, cast
@@ -19,10 +19,8 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.engine import Connection
 
 from smstracker.backups.backup_file import BackupError, new_file
-from smstracker.backups.held_sends import hold_sends_script
 from smstracker.extensions import db
 from smstracker.models import SignInToken
-from smstracker.models.audit_log import COMMAND_LINE, AuditAction
 from smstracker.models.users import UserSession
 from smstracker.plurals import format_count
 
@@ -40,6 +38,8 @@ OWN_KINDS = (
     *("TABLE", "TABLE DATA", "SEQUENCE", "SEQUENCE OWNED BY", "SEQUENCE SET", "DEFAULT"),
     *("CONSTRAINT", "FK CONSTRAINT", "INDEX", "TRIGGER"),
 )
+COPY_ESCAPE = re.compile(r"\\(.)")
+COPY_CHARACTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 COPY_HEAD = re.compile(r"COPY .+ \((.+)\) FROM stdin;")
 OWN_ENTRY = re.compile(
     rf"^\d+; \d+ \d+ (?:(?:{'|'.join(OWN_KINDS)}) \S"
@@ -127,34 +127,45 @@ def find_undone(engine: Engine, backup: Path, receipts: Set[str]) -> set[str]:
     return {receipt for receipt in receipts if receipt not in rows}
 
 
-def read_rows(engine: Engine, backup: Path, table: str) -> list[dict[str, str | None]]:
-    """Return the rows of a table as text, by column; NULL is None. Raises BackupError."""
+def read_rows(engine: Engine, backup: Path, table: str) -> Iterator[dict[str, str | None]]:
+    """Yield the rows of a table as text, by column; NULL is None. Raises BackupError."""
     options = ("--data-only", f"--table={table}", "--file=-")
-    lines = iter(_run(engine, "pg_restore", *options, str(backup)).splitlines())
+    # Not splitlines: a text may hold other ends of lines than COPY's.
+    lines = iter(_run(engine, "pg_restore", *options, str(backup)).split("\n"))
     head = next((match for line in lines if (match := COPY_HEAD.match(line))), None)
     names = head[1].replace('"', "").split(", ") if head else []
-    rows = []
     for line in takewhile(lambda line: line != r"\.", lines):
-        values = (None if value == r"\N" else value for value in line.split("\t"))
-        rows.append(dict(zip(names, values, strict=True)))
-    return rows
+        yield dict(zip(names, map(_read_value, line.split("\t")), strict=True))
 
 
-def restore(engine: Engine, backup: Path, undone: Set[str]) -> None:
-    """Replace the app's tables by those of the backup, all or none, ready for processes that wait
-    for them: nothing in them is sent, and the audit log names the receipts that are undone.
+def _read_value(value: str) -> str | None:
+    r"""Undo the escapes of COPY's text format; its NULL is \N."""
+    if value == r"\N":
+        return None
+    return COPY_ESCAPE.sub(lambda match: COPY_CHARACTERS.get(match[1], match[1]), value)
+
+
+def restore(engine: Engine, backup: Path, preparation: str) -> None:
+    """Replace the app's tables by those of the backup, all or none, and run a script that makes
+    them ready for processes that wait for them.
 
     Raises BackupError.
     """
     # Files without a name: nothing stays behind, however this ends.
-    with tempfile.TemporaryFile("w+") as entries, tempfile.TemporaryFile() as script:
+    with (
+        tempfile.TemporaryFile("w+") as contents_list,
+        tempfile.TemporaryFile() as script,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as preparation_script,
+    ):
         contents = _run(engine, "pg_restore", "--list", str(backup))
         # The schema itself stays: it may hold what others need.
-        entries.write("\n".join(filter(OWN_ENTRY.match, contents.splitlines())))
-        entries.flush()
-        options = ("--clean", "--if-exists", *PORTABLE, f"--use-list={_path(entries)}")
+        contents_list.write("\n".join(filter(OWN_ENTRY.match, contents.splitlines())))
+        contents_list.flush()
+        options = ("--clean", "--if-exists", *PORTABLE, f"--use-list={_path(contents_list)}")
         arguments = (*options, f"--file={_path(script)}", str(backup))
-        _run(engine, "pg_restore", *arguments, files=(entries, script))
+        _run(engine, "pg_restore", *arguments, files=(contents_list, script))
+        preparation_script.write(preparation)
+        preparation_script.flush()
         with engine.connect() as connection:
             _omit_unknown_settings(script, set(connection.scalars(SETTINGS)))
             _require_unused(connection)
@@ -166,11 +177,17 @@ def restore(engine: Engine, backup: Path, undone: Set[str]) -> None:
             f"--command={drop}",
             f"--file={_path(script)}",
             f"--command={_end_sign_ins()}",
-            f"--command={_record_undone(undone)}",
-            f"--command={hold_sends_script(engine.dialect)}",
+            f"--file={_path(preparation_script)}",
         )
         try:
-            _run(engine, "psql", *single, _target(engine), *commands, files=(script,))
+            _run(
+                engine,
+                "psql",
+                *single,
+                _target(engine),
+                *commands,
+                files=(script, preparation_script),
+            )
         except BackupError as error:
             raise (BackupError(IN_USE) if IN_USE in str(error) else error) from None
 
@@ -254,17 +271,6 @@ def read_program_version(program: str) -> int | None:
     ended = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     version = re.search(r"\) (\d+)", ended.stdout)
     return int(version[1]) if version else None
-
-
-def _record_undone(receipts: Set[str]) -> str:
-    """Return what adds receipts to the audit log, if the backup is new enough to have one."""
-    subjects = ", ".join(f"('receipt {receipt}')" for receipt in receipts if receipt.isalnum())
-    if not subjects:
-        return "SELECT"
-    columns = f"now(), '{AuditAction.UNDID_ERASURE}', '{COMMAND_LINE}', subject, 1"
-    rows = f"SELECT {columns} FROM (VALUES {subjects}) AS undone (subject)"  # noqa: S608 - hexadecimal
-    insertion = f"INSERT INTO audit_entry (at, action, actor, subject, count) {rows}"
-    return f"DO $$BEGIN IF to_regclass('audit_entry') IS NOT NULL THEN {insertion}; END IF; END$$"
 
 
 def _require_program(program: str, *arguments: str) -> None:

@@ -1,89 +1,46 @@
 """Users to whom a restore gives back what was taken from them since the backup was made."""
 
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.engine import Connection
-
+from smstracker.backups.former_accounts import UserAccount
 from smstracker.command_name import COMMAND
 from smstracker.extensions import settings
-from smstracker.models import AuditEntry, User
 from smstracker.models.audit_log import AuditAction
-from smstracker.models.tombstones import HashedKind, keyed_hash
-from smstracker.models.users import LetInBy, is_allowed, matches_admission
+from smstracker.models.users import is_allowed
+from smstracker.shell_words import quote_argument
+from smstracker.sms.typed_text import escape_invisible
 
 UNKNOWN_USERS = (
     "Whoever was deactivated, deleted or lost the administrator role after this backup was made "
     "may sign in as before, and the database that it replaces cannot tell who that is. Compare "
     f"{COMMAND} users list with who may sign in today."
 )
-_DELETIONS = (AuditAction.DELETED_USER, AuditAction.ERASED_USER)
-
-
-@dataclass(frozen=True, slots=True)
-class UserAccount:
-    """A user as a database has it; `is_shut_out` if the address of a deleted one stays out."""
-
-    id: int
-    email: str
-    active: bool
-    administrator: bool
-    let_in_by: str
-    is_deleted: bool
-    is_shut_out: bool = False
-    erases_messages: bool = False
-
-    @classmethod
-    def from_text(cls, row: Mapping[str, str | None]) -> "UserAccount":
-        """Read a row of a dump of PostgreSQL; one of an older version lacks columns."""
-        return cls(
-            id=int(row["id"] or 0),
-            email=row["email"] or "",
-            active=row["active"] == "t",
-            administrator=row.get("administrator") == "t",
-            let_in_by=row.get("let_in_by") or LetInBy.ADDED,
-            is_deleted=row.get("deleted_at") is not None,
-        )
-
-    @property
-    def has_access(self) -> bool:
-        may_enter = self.active and matches_admission(settings(), self.let_in_by, self.email)
-        return may_enter and not self.is_deleted
+# What the user has lost, and the command that takes it again.
+_WORDS = {
+    AuditAction.UNDID_DEACTIVATION: ("was deactivated", "deactivate"),
+    AuditAction.UNDID_USER_DELETION: ("was deleted", "delete --keep-messages"),
+    AuditAction.UNDID_USER_ERASURE: ("was deleted", "delete --erase-messages"),
+    AuditAction.UNDID_ROLE_LOSS: ("lost the administrator role", "add --no-admin"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ReturningUser:
-    """`commands` take back what the restore gives."""
+    """What a restore undoes of a user; the last of `losses` says all."""
 
     email: str
-    change: str
-    commands: Sequence[str]
+    losses: Sequence[AuditAction]
+    was_administrator: bool = False
 
-
-def read_accounts(connection: Connection) -> list[UserAccount]:
-    """Return all users, those with a forgotten address by that of the audit log if it has it."""
-    subjects = select(AuditEntry.subject).where(AuditEntry.action.in_(_DELETIONS)).distinct()
-    addresses = {
-        keyed_hash(connection, HashedKind.ADDRESS, address): address
-        for address in connection.scalars(subjects)
-    }
-    return [_account(row, addresses) for row in connection.execute(select(User.__table__))]
-
-
-def _account(row: Any, addresses: Mapping[bytes, str]) -> UserAccount:
-    return UserAccount(
-        id=row.id,
-        email=addresses.get(row.shut_out_hash, row.email),
-        active=row.active,
-        administrator=row.administrator,
-        let_in_by=row.let_in_by,
-        is_deleted=row.deleted_at is not None,
-        is_shut_out=row.shut_out_hash is not None,
-        erases_messages=row.erases_messages,
-    )
+    def describe(self) -> Iterator[str]:
+        """Say what the user has lost, then the commands that take it again."""
+        change, _ = _WORDS[self.losses[-1]]
+        is_role = self.losses[-1] is AuditAction.UNDID_ROLE_LOSS
+        role = " (administrator)" * (self.was_administrator and not is_role)
+        yield f"  {escape_invisible(self.email)}{role} {change}:"
+        for loss in self.losses:
+            yield f"    {COMMAND} users {_WORDS[loss][1]} {quote_argument(self.email)}"
 
 
 def describe_returning(
@@ -94,7 +51,8 @@ def describe_returning(
     With `former`, the users of the database that is replaced, None if they are not known. Empty if
     there is nobody.
     """
-    users = [*_find_returning(former or [], restored), *_find_allowed(former or [], restored)]
+    absent = _find_absent(former or [], restored)
+    users = [*_find_returning(former or [], restored), *filter(_is_let_in, absent)]
     lines = []
     if users:
         lines.append(
@@ -102,17 +60,27 @@ def describe_returning(
             "Run these commands after it, before anybody signs in:"
         )
     for user in users:
-        lines.append(f"  {user.email} {user.change}:")
-        lines += [f"    {COMMAND} users {command}" for command in user.commands]
+        lines += user.describe()
     if former is None or not _knows_all(former, restored):
         lines.append(UNKNOWN_USERS)
     return "\n".join(lines)
 
 
+def find_losses(
+    former: Sequence[UserAccount] | None, restored: Sequence[UserAccount]
+) -> list[tuple[AuditAction, str]]:
+    """Return what a restore undoes of users, also of those whom the backup does not have: a later
+    restore may bring them back.
+    """
+    users = [*_find_returning(former or [], restored), *_find_absent(former or [], restored)]
+    return [(loss, user.email) for user in users for loss in user.losses]
+
+
 def _find_same(account: UserAccount, former: Sequence[UserAccount]) -> UserAccount | None:
     """Return the same user in the former database: of this address, or deleted since."""
-    same = next((row for row in former if row.email == account.email and not row.is_deleted), None)
-    return same or next((row for row in former if row.id == account.id and row.is_deleted), None)
+    of_address = [row for row in former if row.email == account.email]
+    deleted = (row for row in former if row.is_deleted and row.id == account.id)
+    return min(of_address, key=lambda row: row.is_deleted, default=next(deleted, None))
 
 
 def _knows_all(former: Sequence[UserAccount], restored: Sequence[UserAccount]) -> bool:
@@ -126,28 +94,33 @@ def _find_returning(
         same = _find_same(account, former)
         if same is None or not account.has_access:
             continue
-        email, role = shlex.quote(account.email), " (administrator)" * account.administrator
-        if same.is_deleted:
-            commands = [f"deactivate {email}"] if same.is_shut_out else []
-            choice = "--erase-messages" if same.erases_messages else "--keep-messages"
-            commands.append(f"delete {email} {choice}")
-            yield ReturningUser(account.email + role, "was deleted", commands)
-        elif not same.has_access:
-            change, commands = "was deactivated", [f"deactivate {email}"]
-            yield ReturningUser(account.email + role, change, commands)
-        elif account.administrator and not same.administrator:
-            commands = [f"add {email} --no-admin"]
-            yield ReturningUser(account.email, "lost the administrator role", commands)
+        losses = _losses_of(same, same.has_access)
+        if not losses and account.administrator and not same.administrator:
+            losses = [AuditAction.UNDID_ROLE_LOSS]
+        if losses:
+            yield ReturningUser(account.email, losses, account.administrator)
 
 
-def _find_allowed(
+def _find_absent(
     former: Sequence[UserAccount], restored: Sequence[UserAccount]
 ) -> Iterator[ReturningUser]:
-    """Find those of whom the backup knows nothing, so that SIGN_IN_ALLOW lets them in again."""
+    """Find those who are shut out and of whom the backup knows nothing."""
     ids, emails = ({getattr(row, name) for row in restored} for name in ("id", "email"))
     for account in former:
-        is_out = account.is_shut_out if account.is_deleted else not account.active
-        is_new = account.id not in ids and account.email not in emails and "@" in account.email
-        if is_out and is_new and is_allowed(settings(), account.email):
-            commands = [f"deactivate {shlex.quote(account.email)}"]
-            yield ReturningUser(account.email, "was deactivated", commands)
+        has_address = not account.is_deleted or (account.id not in ids and "@" in account.email)
+        is_absent = has_address and account.email not in emails
+        if is_absent and (losses := _losses_of(account, account.active)):
+            yield ReturningUser(account.email, losses)
+
+
+def _losses_of(account: UserAccount, has_access: bool) -> list[AuditAction]:
+    if not account.is_deleted:
+        return [] if has_access else [AuditAction.UNDID_DEACTIVATION]
+    erases = account.erases_messages
+    deletion = AuditAction.UNDID_USER_ERASURE if erases else AuditAction.UNDID_USER_DELETION
+    return [*[AuditAction.UNDID_DEACTIVATION] * account.is_shut_out, deletion]
+
+
+def _is_let_in(user: ReturningUser) -> bool:
+    """Whether SIGN_IN_ALLOW lets somebody in again whom nothing but the lost database shut out."""
+    return AuditAction.UNDID_DEACTIVATION in user.losses and is_allowed(settings(), user.email)

@@ -5,7 +5,7 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
@@ -14,15 +14,27 @@ from pathlib import Path
 import click
 from flask.cli import with_appcontext
 from flask_migrate import upgrade
-from sqlalchemy import URL, create_engine, delete, func, insert, inspect, select, update
+from sqlalchemy import URL, create_engine, delete, func, inspect, select, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DatabaseError
 
 from smstracker import create_app
 from smstracker.backups import postgresql_backup, sqlite_backup
 from smstracker.backups.backup_file import BackupError, user_and_home
-from smstracker.backups.held_sends import hold_sends
-from smstracker.backups.returning_users import UserAccount, describe_returning, read_accounts
+from smstracker.backups.former_accounts import (
+    DELETIONS,
+    UserAccount,
+    add_deleted,
+    read_accounts,
+)
+from smstracker.backups.former_database import FormerDatabase, read_former
+from smstracker.backups.held_sends import hold_sends, hold_sends_script
+from smstracker.backups.restore_entries import (
+    add_entries,
+    entries_script,
+    list_entries,
+    select_receipts,
+)
+from smstracker.backups.returning_users import describe_returning
 from smstracker.clock import utcnow
 from smstracker.commands.database_errors import CommandWithPlainErrors, is_folder_gone
 from smstracker.commands.output import echo
@@ -40,14 +52,11 @@ from smstracker.extensions import db, settings
 from smstracker.health_facts import BACKUP_INTERVAL
 from smstracker.models import (
     ApiToken,
-    AuditEntry,
-    Erasure,
     Heartbeat,
     Message,
     ScheduledJob,
     SignInToken,
 )
-from smstracker.models.audit_log import COMMAND_LINE, AuditAction
 from smstracker.models.jobs import JobName
 from smstracker.models.keep_settings import is_keep_setting
 from smstracker.models.lookup_queue import can_be_asked_about
@@ -61,8 +70,6 @@ from smstracker.web_templates import format_absolute_time
 
 # Whether it can be read, the commands say themselves, and what to do if not.
 FILE = click.Path(readable=False, path_type=Path)
-RESTORED = {"action": AuditAction.RESTORED_BACKUP, "actor": COMMAND_LINE}
-RECEIPT = "receipt "  # begins the subject of an audit entry
 NEWEST_AT = select(Message.created_at).order_by(Message.id.desc()).limit(1)
 UNKNOWN_ERASURES = (
     "Whoever was erased after this backup was made is in it, and the database that it replaces "
@@ -153,46 +160,59 @@ def restore(path: Path, replace: bool) -> None:
             raise BackupError(
                 "The database holds messages. Make a backup of it first, then add --replace."
             )
-        known_receipts, accounts = _read_former(file)
-        if known_receipts is None:
+        former = read_former(db.engine, file)
+        if former.receipts is None:
             echo(UNKNOWN_ERASURES)
-        receipts = known_receipts or set()
-        if file:
-            summary = _restore_file(path, file, receipts, accounts)
-        else:
-            undone = postgresql_backup.find_undone(db.engine, path, receipts)
-            users = postgresql_backup.read_rows(db.engine, path, "user")
-            _name_undone(undone, describe_returning(accounts, [*map(UserAccount.from_text, users)]))
-            postgresql_backup.restore(db.engine, path, undone)
-            summary, _, _ = _bring_up_to_date(settings().database_url, receipts)
+        summary = _restore_file(path, file, former) if file else _restore_tables(path, former)
         echo(summary, lines=True)
 
 
-def _restore_file(
-    path: Path, file: Path, receipts: set[str], accounts: list[UserAccount] | None
-) -> str:
+def _restore_tables(path: Path, former: FormerDatabase) -> str:
+    """Restore a backup of PostgreSQL; what interrupts this leaves the tables ready for use."""
+    now = utcnow()
+    undone = postgresql_backup.find_undone(db.engine, path, former.receipts or set())
+    restored = _read_dumped_accounts(path)
+    _name_undone(undone, describe_returning(former.accounts, restored))
+    scripts = (
+        hold_sends_script(db.engine.dialect),
+        entries_script(list_entries(undone, former.accounts, restored), now),
+    )
+    postgresql_backup.restore(db.engine, path, "".join(scripts))
+    summary, _, _ = _bring_up_to_date(settings().database_url, former, now)
+    return summary
+
+
+def _read_dumped_accounts(path: Path) -> list[UserAccount]:
+    rows = partial(postgresql_backup.read_rows, db.engine, path)
+    accounts = [UserAccount.from_row(row) for row in rows("user")]
+    deletions = {str(action): erases for action, erases in DELETIONS.items()}
+    entries = ((row["subject"] or "", row["action"]) for row in rows("audit_entry"))
+    return add_deleted(accounts, {email: deletions[a] for email, a in entries if a in deletions})
+
+
+def _restore_file(path: Path, file: Path, former: FormerDatabase) -> str:
     """Restore a backup of SQLite, ready for use: what interrupts this changes nothing."""
-    former = Path(f"{file}.before-{utcnow():%Y%m%d-%H%M%S}") if file.exists() else None
-    damaged = former is not None and sqlite_backup.is_damaged(file)
-    if former and not damaged:
+    former_file = Path(f"{file}.before-{utcnow():%Y%m%d-%H%M%S}") if file.exists() else None
+    damaged = former_file is not None and sqlite_backup.is_damaged(file)
+    if former_file and not damaged:
         with sqlite_backup.open_alone(file):
             pass  # if it is in use, that is said before the backup is copied
     with sqlite_backup.working_copy(path, file) as copy:
         url = URL.create("sqlite", database=str(copy))
-        summary, undone, restored = _bring_up_to_date(url.render_as_string(), receipts)
-        if former and damaged:
-            sqlite_backup.move_away(file, former)
+        summary, undone, restored = _bring_up_to_date(url.render_as_string(), former, utcnow())
+        if former_file and damaged:
+            sqlite_backup.move_away(file, former_file)
         with sqlite_backup.open_alone(file) as connection:
-            if former and not damaged:
-                sqlite_backup.keep_former(connection, former)
-            if former:  # said at once, in case that what follows fails
-                echo(f"The former database is kept as {former}. Delete it once all is well.")
-            _name_undone(undone, describe_returning(accounts, restored))
+            if former_file and not damaged:
+                sqlite_backup.keep_former(connection, former_file)
+            if former_file:  # said at once, in case that what follows fails
+                echo(f"The former database is kept as {former_file}. Delete it once all is well.")
+            _name_undone(undone, describe_returning(former.accounts, restored))
             sqlite_backup.replace_content(connection, copy)
     return summary
 
 
-def _name_undone(receipts: set[str], users: str) -> None:
+def _name_undone(receipts: Set[str], users: str) -> None:
     """Name what a restore undoes, before it does: it may be interrupted afterwards."""
     if receipts:
         echo(
@@ -205,12 +225,12 @@ def _name_undone(receipts: set[str], users: str) -> None:
 
 
 def _bring_up_to_date(
-    database_url: str, receipts: set[str]
-) -> tuple[str, set[str], list[UserAccount]]:
+    database_url: str, former: FormerDatabase, now: datetime
+) -> tuple[str, Set[str], list[UserAccount]]:
     """Migrate restored tables and prepare them for use.
 
-    Returns a summary in words, the users, and those receipts of erasures that the backup does not
-    know; its audit log names them from now on, so that a later restore does too.
+    Returns a summary in words, those receipts of erasures that the backup does not know, and its
+    users. Its audit log has what is undone from now on, so that a later restore names it too.
     """
     # An app of its own: the engine of this one knows the former database.
     new_settings = dataclasses.replace(settings(), database_url=database_url)
@@ -221,14 +241,12 @@ def _bring_up_to_date(
             with db.engine.begin() as connection:
                 if not set(db.metadata.tables).issubset(inspect(connection).get_table_names()):
                     raise BackupError("The file is no backup of smstracker: it lacks tables.")
-                batch_count = hold_sends(connection, utcnow())
-                open_count = _prepare(connection, utcnow())
-                undone = receipts - _select_receipts(connection)
-                connection.execute(insert(AuditEntry).values(RESTORED))
-                _record_undone(connection, undone)
-                newest_at, token_count = connection.scalar(NEWEST_AT), _count_tokens(connection)
-                summary = _describe(newest_at, open_count, token_count, batch_count)
-                return summary, undone, read_accounts(connection)
+                batch_count = hold_sends(connection, now)
+                open_count = _prepare(connection, now)
+                undone = (former.receipts or set()) - select_receipts(connection)
+                accounts = read_accounts(connection)
+                add_entries(connection, list_entries(undone, former.accounts, accounts), now)
+                return _describe(connection, open_count, batch_count), undone, accounts
         finally:
             db.engine.dispose()
 
@@ -281,37 +299,6 @@ def _check(path: Path, file: Path | None) -> None:
         refuse_live_database(create_engine(URL.create("sqlite", database=str(path))))
 
 
-def _read_former(file: Path | None) -> tuple[set[str] | None, list[UserAccount] | None]:
-    """The receipts of erasures and the users that the present database knows; None if it cannot
-    tell: it cannot be read, or is new.
-    """
-    if file and not file.exists():
-        return None, None
-    try:
-        with reading_connection(db.engine) as connection:
-            receipts, accounts = _select_receipts(connection), read_accounts(connection)
-            is_new = not receipts and connection.scalar(select(Message.id).limit(1)) is None
-            return None if is_new else receipts, accounts or None
-    except DatabaseError:  # no tables, or those of an older version; or it is damaged
-        return None, None
-    finally:
-        db.engine.dispose()
-
-
-def _select_receipts(connection: Connection) -> set[str]:
-    """The receipts of all erasures, also of those that a restore has undone."""
-    undone = select(AuditEntry.subject).where(AuditEntry.action == AuditAction.UNDID_ERASURE)
-    undone_receipts = {subject.removeprefix(RECEIPT) for subject in connection.scalars(undone)}
-    return undone_receipts.union(connection.scalars(select(Erasure.receipt)))
-
-
-def _record_undone(connection: Connection, receipts: set[str]) -> None:
-    shared = {"action": AuditAction.UNDID_ERASURE, "actor": COMMAND_LINE}
-    rows = [{"subject": f"{RECEIPT}{receipt}", **shared} for receipt in sorted(receipts)]
-    if rows:
-        connection.execute(insert(AuditEntry), rows)
-
-
 def _holds_messages(file: Path | None) -> bool:
     if file and not file.exists():
         return False
@@ -346,11 +333,9 @@ def _count_tokens(connection: Connection) -> int:
     return connection.scalar(query) or 0
 
 
-def _describe(
-    newest_at: datetime | None, open_count: int, token_count: int, batch_count: int
-) -> str:
+def _describe(connection: Connection, open_count: int, batch_count: int) -> str:
     lines = ["Restored. It holds no message."]
-    if newest_at:
+    if newest_at := connection.scalar(NEWEST_AT):
         lines = [f"Restored. The newest message in it is of {format_absolute_time(newest_at)}."]
     if open_count:
         messages = format_count(open_count, "message is", "messages are")
@@ -361,7 +346,7 @@ def _describe(
             f"{batches} for a person: whether more was sent after the backup, only Twilio knows. "
             "Compare with Twilio's log before you press Resume or send one."
         )
-    if token_count:
+    if token_count := _count_tokens(connection):
         tokens = f"{format_count(token_count, 'token')} of programs {is_or_are(token_count)}"
         lines.append(f"{tokens} as in the backup: revoke again what was revoked since.")
     return "\n".join([*lines, "Everybody has to sign in again."])

@@ -47,6 +47,10 @@ class AuditAction(StrEnum):
     DELETED_BY_AGE = "deleted-by-age"
     RESTORED_BACKUP = "restored-backup"
     UNDID_ERASURE = "undid-erasure"
+    UNDID_DEACTIVATION = "undid-deactivation"
+    UNDID_USER_DELETION = "undid-user-deletion"
+    UNDID_USER_ERASURE = "undid-user-erasure"
+    UNDID_ROLE_LOSS = "undid-role-loss"
     REPLAYED_CALLBACKS = "replayed-callbacks"
     ALERT_MUTED = "alert-muted"
     ALERT_UNMUTED = "alert-unmuted"
@@ -74,6 +78,10 @@ WORDS = {
     AuditAction.DELETED_BY_AGE: "Deleted what was too old to keep",
     AuditAction.RESTORED_BACKUP: "Restored a backup",
     AuditAction.UNDID_ERASURE: "Restored a backup from before a person was erased",
+    AuditAction.UNDID_DEACTIVATION: "Restored a backup from before a user was deactivated",
+    AuditAction.UNDID_USER_DELETION: "Restored a backup from before a user was deleted",
+    AuditAction.UNDID_USER_ERASURE: "Restored a backup from before a user was deleted in full",
+    AuditAction.UNDID_ROLE_LOSS: "Restored a backup from before a user lost the administrator role",
     AuditAction.REPLAYED_CALLBACKS: "Replayed refused callbacks",
     AuditAction.ALERT_MUTED: "Muted an alert",
     AuditAction.ALERT_UNMUTED: "Unmuted an alert",
