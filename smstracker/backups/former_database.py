@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DatabaseError
 
 from smstracker.backups.former_accounts import UserAccount, read_former_accounts
+from smstracker.backups.held_sends import read_scheduled
 from smstracker.backups.restore_entries import select_receipts
 from smstracker.database.engine import reading_connection
 from smstracker.models import Message
@@ -15,13 +17,16 @@ from smstracker.models import Message
 
 @dataclass(slots=True)
 class FormerDatabase:
-    """The receipts of erasures and the users; None if it cannot be read, or is new."""
+    """The receipts of erasures and the users, None if it cannot tell: it cannot be read, or is new;
+    and the digests of messages that are scheduled in it.
+    """
 
     receipts: Set[str] | None = None
     accounts: Sequence[UserAccount] | None = None
+    scheduled: Set[str] = frozenset()
 
 
-def read_former(engine: Engine, file: Path | None) -> FormerDatabase:
+def read_former(engine: Engine, file: Path | None, now: datetime) -> FormerDatabase:
     """Read the database that is there; `file` is that of SQLite."""
     former = FormerDatabase()
     if file and not file.exists():
@@ -32,6 +37,7 @@ def read_former(engine: Engine, file: Path | None) -> FormerDatabase:
             receipts = select_receipts(connection)
             is_new = not receipts and connection.scalar(select(Message.id).limit(1)) is None
             former.receipts = None if is_new else receipts
+            former.scheduled = read_scheduled(connection, now)
     except DatabaseError:  # no tables, or those of an older version; or it is damaged
         pass
     finally:

@@ -1,29 +1,67 @@
-"""What a restored database must not send by itself: what of it was sent after the backup, only
-Twilio knows.
+"""What a restored database must not send by itself: what of it was sent, changed or cancelled after
+the backup, only Twilio and the former database know.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import Function, Update, case, func, update
+from sqlalchemy import (
+    ColumnElement,
+    Function,
+    Select,
+    Text,
+    Update,
+    case,
+    cast,
+    extract,
+    func,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.engine import Connection, Dialect
 
 from smstracker.batches.control import RESTORED
 from smstracker.database.engine import affected_rows
+from smstracker.database.row_sets import is_any_of
 from smstracker.models import Batch, Message
 from smstracker.models.batches import BatchState
 from smstracker.models.messages import is_in_outbox
 
+Time = datetime | Function[datetime]
 
-def hold_sends(connection: Connection, now: datetime) -> int:
-    """Have messages that were due looked up, and people look at batches; how many batches."""
+
+def read_scheduled(connection: Connection, now: datetime) -> set[str]:
+    """The digests of messages that are scheduled for later, with all that would be sent."""
+    return set(connection.scalars(_select_scheduled(connection.dialect, now)))
+
+
+def hold_sends(connection: Connection, now: datetime, scheduled: Collection[str]) -> int:
+    """Have messages that were due looked up, and people look at batches and at messages that are
+    scheduled, but not in the former database; `scheduled` are its digests. Returns how many
+    batches.
+    """
     connection.execute(_hold_messages(now))
+    query = _select_scheduled(connection.dialect, now).add_columns(Message.id)
+    held_ids = [row.id for row in connection.execute(query) if row.digest not in scheduled]
+    held = update(Message).where(is_any_of(connection.dialect.name, Message.id))
+    connection.execute(held.values(send_at=None), {"values": held_ids})
     return affected_rows(connection.execute(_hold_batches()))
 
 
-def hold_sends_script(dialect: Dialect) -> str:
+def count_held(connection: Connection) -> int:
+    """How many messages wait for people since a restore, this one or an earlier one."""
+    is_held = (is_in_outbox(), Message.send_at.is_(None))
+    return connection.scalar(select(func.count()).select_from(Message).where(*is_held)) or 0
+
+
+def hold_sends_script(dialect: Dialect, scheduled: Collection[str]) -> str:
     """Return the same for psql. A backup without these tables or columns holds nothing to send."""
+    now = func.now()
+    is_other = _digest(dialect).not_in(sorted(scheduled))
+    hold_scheduled = update(Message).where(_is_scheduled(now), is_other).values(send_at=None)
     blocks = []
-    for statement in (_hold_messages(func.now()), _hold_batches()):
+    for statement in (_hold_messages(now), hold_scheduled, _hold_batches()):
         sql = statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
         blocks.append(
             f"BEGIN {sql}; EXCEPTION WHEN undefined_table OR undefined_column THEN NULL; END;"
@@ -31,10 +69,35 @@ def hold_sends_script(dialect: Dialect) -> str:
     return f"DO $hold$BEGIN {' '.join(blocks)} END$hold$;\n"
 
 
-def _hold_messages(now: datetime | Function[datetime]) -> Update:
-    # What was to go at once is due, also if a clock that was ahead has saved it.
-    is_due = (Message.send_at <= now) | (Message.send_at == Message.status_at)
-    due = update(Message).where(is_in_outbox(), is_due)
+def _select_scheduled(dialect: Dialect, now: Time) -> Select[tuple[str]]:
+    return select(_digest(dialect).label("digest")).where(_is_scheduled(now))
+
+
+def _is_at_once() -> ColumnElement[bool]:
+    # As `outbox.find_misdated` knows it: a clock that was ahead may have saved it.
+    return Message.send_at == Message.status_at
+
+
+def _is_scheduled(now: Time) -> ColumnElement[bool]:
+    return is_in_outbox() & (Message.send_at > now) & ~_is_at_once()
+
+
+def _digest(dialect: Dialect) -> ColumnElement[str]:
+    """What tells whether a message that waits was edited: on PostgreSQL a hash, which psql gets."""
+    columns = (
+        *(Message.recipient, Message.sender, Message.messaging_service_sid),
+        *(extract("epoch", Message.send_at), Message.media_urls, Message.body),
+    )
+    digest: ColumnElement[str] = cast(Message.public_id, Text)
+    for column in columns:
+        digest = digest + literal("|") + func.coalesce(cast(column, Text), "")
+    if dialect.name == "sqlite":
+        return digest
+    return func.encode(func.sha256(func.convert_to(digest, "UTF8")), "hex")
+
+
+def _hold_messages(now: Time) -> Update:
+    due = update(Message).where(is_in_outbox(), (Message.send_at <= now) | _is_at_once())
     handed_over_at = case((Message.send_at <= now, Message.send_at), else_=now)
     submitted = {"status": "pending", "status_at": now, "handed_over_at": handed_over_at}
     return due.values(**submitted, claimed_until=None, next_lookup_at=now)

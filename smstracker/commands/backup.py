@@ -27,7 +27,7 @@ from smstracker.backups.former_accounts import (
     read_accounts,
 )
 from smstracker.backups.former_database import FormerDatabase, read_former
-from smstracker.backups.held_sends import hold_sends, hold_sends_script
+from smstracker.backups.held_sends import count_held, hold_sends, hold_sends_script
 from smstracker.backups.restore_entries import (
     add_entries,
     entries_script,
@@ -160,7 +160,7 @@ def restore(path: Path, replace: bool) -> None:
             raise BackupError(
                 "The database holds messages. Make a backup of it first, then add --replace."
             )
-        former = read_former(db.engine, file)
+        former = read_former(db.engine, file, utcnow())
         if former.receipts is None:
             echo(UNKNOWN_ERASURES)
         summary = _restore_file(path, file, former) if file else _restore_tables(path, former)
@@ -174,7 +174,7 @@ def _restore_tables(path: Path, former: FormerDatabase) -> str:
     restored = _read_dumped_accounts(path)
     _name_undone(undone, describe_returning(former.accounts, restored))
     scripts = (
-        hold_sends_script(db.engine.dialect),
+        hold_sends_script(db.engine.dialect, former.scheduled),
         entries_script(list_entries(undone, former.accounts, restored), now),
     )
     postgresql_backup.restore(db.engine, path, "".join(scripts))
@@ -241,7 +241,7 @@ def _bring_up_to_date(
             with db.engine.begin() as connection:
                 if not set(db.metadata.tables).issubset(inspect(connection).get_table_names()):
                     raise BackupError("The file is no backup of smstracker: it lacks tables.")
-                batch_count = hold_sends(connection, now)
+                batch_count = hold_sends(connection, now, former.scheduled)
                 open_count = _prepare(connection, now)
                 undone = (former.receipts or set()) - select_receipts(connection)
                 accounts = read_accounts(connection)
@@ -345,6 +345,13 @@ def _describe(connection: Connection, open_count: int, batch_count: int) -> str:
         lines.append(
             f"{batches} for a person: whether more was sent after the backup, only Twilio knows. "
             "Compare with Twilio's log before you press Resume or send one."
+        )
+    if held_count := count_held(connection):
+        messages = format_count(held_count, "scheduled message is", "scheduled messages are")
+        lines.append(
+            f"{messages} held: nobody knows whether they were sent, changed or cancelled after the "
+            "backup. Their senders see it in the log, by the filter Waiting: each is sent once it "
+            "is edited, or cancelled."
         )
     if token_count := _count_tokens(connection):
         tokens = f"{format_count(token_count, 'token')} of programs {is_or_are(token_count)}"

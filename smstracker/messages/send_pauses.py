@@ -41,6 +41,6 @@ def find_message_pauses(messages: Iterable[Message], now: datetime) -> Mapping[s
 
 def find_pause(message: Message, pauses: Mapping[str, Pause], now: datetime) -> Pause | None:
     """The pause that keeps a message waiting."""
-    if message.status != status.OUTBOX or message.is_scheduled(now):
+    if message.status != status.OUTBOX or message.is_held or message.is_scheduled(now):
         return None
     return pauses.get(message.content.sender)

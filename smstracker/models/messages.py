@@ -148,8 +148,8 @@ class Message(Model):
     resend_of_id: Mapped[int | None] = mapped_column(
         ForeignKey("message.id", name=RESEND_CONSTRAINT)
     )
-    # Of a message that goes through the outbox: from when it may be handed over, until when a
-    # worker has claimed it, and when its hand-over began.
+    # Of a message that goes through the outbox: from when it may be handed over (None while a
+    # restore holds it), until when a worker has claimed it, and when its hand-over began.
     send_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     handed_over_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -176,6 +176,11 @@ class Message(Model):
         if self.price_micros is None:
             return None
         return (Decimal(self.price_micros) / 1_000_000).normalize() + Decimal("0.00")
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits until its owner edits or cancels it: a restore has brought it back."""
+        return self.status == status.OUTBOX and self.send_at is None
 
     def is_scheduled(self, now: datetime) -> bool:
         """Whether it waits here for a time to come."""
