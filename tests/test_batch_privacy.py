@@ -13,16 +13,26 @@ import pytest
 import time_machine
 from flask import Flask
 from sqlalchemy import func, select
+from sqlalchemy.engine import Connection
 
 from smstracker.batches import control, queueing
 from smstracker.batches.checking import check_waiting
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
-from smstracker.models import Batch, BatchFile, BatchRow, Message, SavedText, User
+from smstracker.models import (
+    Batch,
+    BatchFile,
+    BatchRow,
+    CarrierRemoval,
+    Message,
+    SavedText,
+    User,
+)
 from smstracker.models.batches import BatchState
 from smstracker.models.user_changes import deactivate_user, delete_user
-from smstracker.privacy import erasure
+from smstracker.privacy import erasure, person_records
 from smstracker.privacy.batch_removal import _delete_rows, _remove_portion, remove_expired_batches
+from smstracker.privacy.batch_rows import FoundRows
 from smstracker.privacy.export import write_export
 from smstracker.privacy.portions import Portion
 from smstracker.privacy.retention import remove_expired
@@ -42,6 +52,7 @@ from tests.batches import (
 from tests.clients import Person, words
 from tests.databases import await_lock_wait
 from tests.retention_settings import let_settings_begin
+from tests.signing import sid
 
 pytestmark = pytest.mark.both_databases
 
@@ -80,7 +91,7 @@ def test_rows_of_a_person_are_found_and_exported(app: Flask, alice: Person) -> N
     ready_batch(alice, FILE)
     with app.app_context():
         records = erasure.read_records(number(7))
-        assert [key.number for key in records.batch_rows] == [2, 3, 5]
+        assert [key.number for key in records.batch_rows.keys] == [2, 3, 5]
         assert records.counts()["rows of batches"] == 3
         file = BytesIO()
         write_export(records, file)
@@ -150,6 +161,68 @@ def test_message_that_waits_with_an_erased_number_in_its_text_is_cancelled(
     erase(app)
     messages = {m.recipient: m for m in read_messages(app, batch_id)}
     assert (messages[number(8)].status, messages[number(9)].status) == ("canceled", "outbox")
+
+
+@pytest.mark.parametrize(
+    "cell", ["(415) 555-0007", "4155550007 ext 5", "Call +1 415 555 0007 please"]
+)
+def test_number_is_erased_from_cells_however_it_is_written(
+    app: Flask, alice: Person, cell: str
+) -> None:
+    file = f"phone,mother\n{number(8)},{cell}\n{number(9)},(415) 555-00071\n"
+    batch_id = ready_batch(alice, file, "Call ((mother))")
+    start(app, batch_id)
+    queue(app)
+    erase(app)
+    assert [row.cells[1] for row in read_rows(app, batch_id)] == ["", "(415) 555-00071"]
+    messages = [(m.status, m.body) for m in read_messages(app, batch_id)]
+    assert messages == [("canceled", ""), ("outbox", "Call (415) 555-00071")]
+
+
+def test_text_with_an_erased_number_goes_once_its_message_is_settled(
+    app: Flask, alice: Person
+) -> None:
+    batch_id = ready_batch(alice, f"phone,mother\n{number(8)},{number(7)}\n", "Call ((mother))")
+    start(app, batch_id)
+    queue(app)
+    is_its = Message.batch_id == batch_id
+    with app.app_context(), writing():
+        sent = {"status": "sent", "twilio_sid": sid(1), "status_at": utcnow()}
+        db.session.execute(db.update(Message).where(is_its).values(sent))
+    with app.app_context():
+        receipt = erasure.erase(number(7), at_twilio=True, actor="carol@example.org").receipt
+        assert erasure.count_left(receipt) == 1
+        db.session.execute(db.update(Message).where(is_its).values(status="delivered"))
+        db.session.commit()
+        with time_machine.travel(utcnow() + timedelta(minutes=2)):
+            list(remove_expired(None))
+        assert erasure.count_left(receipt) == 0
+        removals = select(CarrierRemoval.action, CarrierRemoval.receipt)
+        assert [tuple(row) for row in db.session.execute(removals)] == [("redact", receipt)]
+    [message] = read_messages(app, batch_id)
+    assert (message.body, message.content_deleted_at is None) == ("", False)
+
+
+def test_file_that_is_checked_after_the_search_is_searched_again(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that were found before are not searched again while nobody else may write."""
+    ready_batch(alice, FILE)
+    late_id = upload(alice, FILE.replace("Person", "Late"), "Hi")
+    find_rows = person_records.find_rows
+
+    def check_after(connection: Connection, number: str) -> FoundRows:
+        found = find_rows(connection, number)
+        connection.rollback()
+        check(app)
+        return found
+
+    monkeypatch.setattr(person_records, "find_rows", check_after)
+    erase(app)
+    assert [row.cells for row in read_rows(app, late_id)] == [
+        [number(8), "Late 8", ""],
+        [number(9), "Late 9"],
+    ]
 
 
 def test_batch_asks_for_the_number_of_messages_that_an_erasure_leaves(

@@ -179,3 +179,25 @@ def test_vacuum_leaves_the_rest_as_it_was(app: Flask, alice: Person) -> None:
         vacuum()
         assert db.session.scalars(select(Message.body)).all() == ["kept"]
     assert app.test_cli_runner().invoke(args=["purge", "--vacuum"]).exit_code == 0
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_vacuum_leaves_no_word_of_an_erased_text_in_the_index(app: Flask, alice: Person) -> None:
+    message = alice.has_message(status="delivered", body="xylophone", final_at=utcnow())
+    with app.app_context():
+        erase(message.recipient, at_twilio=False, actor="ann@example.org")
+        vacuum()
+    assert find_traces(app, [b"xyl"]) == []
+
+
+@pytest.mark.both_databases
+def test_number_in_a_text_to_somebody_else_is_no_unused_part(app: Flask, alice: Person) -> None:
+    alice.has_message(recipient=NUMBER, status="delivered", final_at=utcnow())
+    alice.has_message(recipient="+14155550001", status="delivered", body=f"Call {NUMBER}")
+    alice.has_message(recipient="+14155550001", status="delivered", body="Call (555) 867-5310")
+    run = app.test_cli_runner().invoke
+    output = run(args=["messages", "erase", "--yes"], input=NUMBER).output
+    assert "The number stands in 2 texts that somebody typed" in output
+    assert "vacuum" not in output
+    again = run(args=["messages", "erase", "--yes"], input=NUMBER).output
+    assert "The number stands in 2 texts" in again

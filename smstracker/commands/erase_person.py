@@ -13,6 +13,7 @@ from smstracker.models.audit_log import COMMAND_LINE
 from smstracker.plurals import format_count
 from smstracker.privacy import erasure
 from smstracker.privacy.disk_traces import vacuum
+from smstracker.privacy.typed_texts import count_typed_texts, describe_typed_texts
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import PhoneNumberError
 
@@ -30,6 +31,7 @@ def erase(yes: bool, at_twilio: bool | None, is_vacuum: bool) -> None:
         echo(f"{count:>6}  {kind}")
     if records.is_empty:
         echo("Nothing is held of this number.")
+        _report_texts(count_typed_texts(number))
         return
     if not yes:
         confirm("Erase all of it? This cannot be undone.")
@@ -42,6 +44,7 @@ def erase(yes: bool, at_twilio: bool | None, is_vacuum: bool) -> None:
         messages = format_count(left_count, "message is", "messages are")
         echo(f"{messages} under way; the worker erases them once they are settled.")
     _report_twilio(wants_twilio)
+    _report_texts(result.typed_text_count)
     if is_vacuum:
         vacuum()
     elif result.has_traces:
@@ -49,6 +52,11 @@ def erase(yes: bool, at_twilio: bool | None, is_vacuum: bool) -> None:
             "An unused part of the database file still holds the number. "
             f"Run {COMMAND} purge --vacuum at a quiet time."
         )
+
+
+def _report_texts(count: int) -> None:
+    if count:
+        echo(describe_typed_texts(count))
 
 
 def _report_twilio(wants_twilio: bool) -> None:

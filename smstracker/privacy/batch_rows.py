@@ -1,18 +1,28 @@
 """What batches hold of one person: rows that are to a number or hold it, and files not read yet."""
 
-import re
-from collections.abc import Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple
 
-from sqlalchemy import String, cast, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, String, bindparam, cast, delete, func, select, update
 from sqlalchemy.engine import Connection
 
 from smstracker.models import Batch, BatchFile, BatchRow, Message, outbox
 from smstracker.models.batches import BatchState
-from smstracker.sms.numbering_plan import split_country_code
+from smstracker.privacy.number_text import WrittenNumber
 from smstracker.sms.status import OUTBOX
 
 SCANNED_ROWS = 500
+BatchVersion = tuple[object, ...]
+# What decides which rows a batch has.
+_VERSION = (
+    *(Batch.content_hash, Batch.phone_column, Batch.sheet_name),
+    *(Batch.encoding, Batch.has_heading, Batch.once_per_number),
+)
+_BATCH_COLUMNS = (Batch.id, Batch.owner_id, Batch.public_id, Batch.field_positions)
 _FILE_ERASED = "The file was deleted when the data of a person was erased. Upload it again."
 _CELL_ERASED = "A cell was deleted when the data of a person was erased."
 
@@ -24,23 +34,47 @@ class RowKey(NamedTuple):
     number: int
 
 
-def find_rows(connection: Connection, number: str) -> list[RowKey]:
-    """Find the rows that are to a number in E.164, or that hold it in a cell.
+@dataclass(frozen=True, slots=True)
+class FoundRows:
+    """Rows that are to a number or hold it, and the state of each batch when they were read."""
 
-    Also rows that cannot be sent: their number may lack its country code.
-    """
-    cells = cast(BatchRow.cells, String)
-    is_near = or_(
-        *(BatchRow.recipient == number, BatchRow.recipient.is_(None)),
-        *(cells.contains(part) for part in _written(number)),
-    )
-    query = select(BatchRow.batch_id, BatchRow.number, BatchRow.recipient, BatchRow.cells)
-    rows = connection.execute(query.where(is_near).execution_options(yield_per=SCANNED_ROWS))
+    keys: Sequence[RowKey]
+    versions: Mapping[int, BatchVersion]
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedRows:
+    """How many rows and unread files were erased, and the messages whose texts hold the number."""
+
+    row_count: int
+    file_count: int
+    message_ids: Sequence[int]
+
+
+def find_rows(connection: Connection, number: str) -> FoundRows:
+    """Find the rows that are to a number in E.164, or that hold it in a cell."""
+    versions = _read_versions(connection)  # first: a row that is stored meanwhile is read again
+    return FoundRows(_search(connection, number), versions)
+
+
+def _read_versions(connection: Connection) -> dict[int, BatchVersion]:
+    """By batch, what tells that its rows are the same; not of those that are being checked."""
+    query = select(Batch.id, *_VERSION).where(Batch.state != BatchState.CHECKING)
+    return {row[0]: tuple(row[1:]) for row in connection.execute(query)}
+
+
+def _search(connection: Connection, number: str, *conditions: ColumnElement[bool]) -> list[RowKey]:
+    """Read all rows that match: SQL does not know how people write a number."""
+    written = WrittenNumber(number)
+    columns = (BatchRow.batch_id, BatchRow.number, BatchRow.recipient, BatchRow.problem)
+    query = select(*columns, cast(BatchRow.cells, String).label("cells")).where(*conditions)
+    rows = connection.execute(query.execution_options(yield_per=SCANNED_ROWS))
     return [
         RowKey(row.batch_id, row.number)
         for row in rows
         if row.recipient == number
-        or any(_holds(cell, number, is_exact=row.recipient is not None) for cell in row.cells)
+        or written.is_in(row.problem)
+        or (written.may_be_in_json(row.cells) and any(map(written.is_in, json.loads(row.cells))))
     ]
 
 
@@ -52,66 +86,103 @@ def count_unread_files(connection: Connection) -> int:
     return connection.scalar(query) or 0
 
 
-def _written(number: str) -> list[str]:
-    """The digits of a number with its country code, and without."""
-    split = split_country_code(number.removeprefix("+"))
-    return [number.removeprefix("+"), *([split.national] if split else [])]
+def erase_rows(connection: Connection, number: str, found: FoundRows) -> ErasedRows:
+    """Delete all rows that are to a number, and the number in cells of others; messages that wait
+    with it in their texts are cancelled.
 
-
-def _holds(cell: str, number: str, *, is_exact: bool) -> bool:
-    """Whether a cell is the number, with or without its country code, or not exactly: has it."""
-    typed = re.sub(r"\D", "", cell).lstrip("0")
-    return any(typed == part or (not is_exact and part in typed) for part in _written(number))
-
-
-def erase_rows(connection: Connection, number: str) -> tuple[int, int]:
-    """Delete all rows that are to a number, and the number in cells of others.
-
-    Files may hold it as well, so they go too. Returns how many rows and unread files there were.
+    Files may hold it as well, so they go too. Only batches that have changed since the rows were
+    found are searched again, because nobody else may write meanwhile.
     """
-    keys = find_rows(connection, number)
-    # Whoever makes messages of these rows just now has finished then: they are cancelled next.
-    batch_ids = sorted({key.batch_id for key in keys})
-    batches = select(Batch.id).where(Batch.id.in_(batch_ids)).order_by(Batch.id)
-    connection.execute(batches.with_for_update())
-    for key in keys:
-        is_row = (BatchRow.batch_id == key.batch_id, BatchRow.number == key.number)
-        row = connection.execute(select(BatchRow.recipient, BatchRow.cells).where(*is_row)).first()
-        if row is None or row.recipient in (number, None):
-            connection.execute(delete(BatchRow).where(*is_row))
-            continue
-        _blank_cells(connection, key, row.cells, number)
-    _count_good_rows(connection, batch_ids)
     file_count = count_unread_files(connection)
+    is_checking = Batch.state == BatchState.CHECKING
+    checking_ids = connection.scalars(select(Batch.id).where(is_checking)).all()
     _delete_files(connection)
-    return len(keys), file_count
+    versions = _read_versions(connection)
+    changed_ids = {n for n, version in versions.items() if found.versions.get(n) != version}
+    is_changed = BatchRow.batch_id.in_(changed_ids.union(checking_ids))
+    keys = sorted({*found.keys, *_search(connection, number, is_changed)})
+    row_count, message_ids = 0, list[int]()
+    for batch_id, group in groupby(keys, key=attrgetter("batch_id")):
+        numbers = [key.number for key in group]
+        slices = (numbers[n : n + SCANNED_ROWS] for n in range(0, len(numbers), SCANNED_ROWS))
+        # Whoever makes messages of these rows just now has finished then: they are cancelled next.
+        query = select(*_BATCH_COLUMNS).where(Batch.id == batch_id).with_for_update()
+        for batch in connection.execute(query):
+            for row_numbers in slices:
+                removal = _RowRemoval(connection, batch, number, row_numbers)
+                row_count += removal.delete_rows() + removal.blank_cells()
+                message_ids += removal.cancel_messages()
+    _count_good_rows(connection, sorted({key.batch_id for key in keys}))
+    return ErasedRows(row_count, file_count, message_ids)
 
 
-def _blank_cells(connection: Connection, key: RowKey, cells: list[str], number: str) -> None:
-    """Empty the cells with the number. A row whose text would have had one is not sent."""
-    blanked = ["" if _holds(cell, number, is_exact=True) else cell for cell in cells]
-    is_row = (BatchRow.batch_id == key.batch_id, BatchRow.number == key.number)
-    query = select(Batch.field_positions).where(Batch.id == key.batch_id)
-    positions = connection.scalars(query).one().values()
-    changes: dict[str, object] = {"cells": blanked}
-    if any(p < len(cells) and cells[p] != blanked[p] for p in positions):
-        changes["problem"] = _CELL_ERASED
-        _cancel_message(connection, key)
-    connection.execute(update(BatchRow).where(*is_row).values(changes))
+class _RowRemoval:
+    """The removal of a number from some rows of a batch; they are read anew."""
 
+    def __init__(
+        self, connection: Connection, batch: Row[Any], number: str, row_numbers: Sequence[int]
+    ) -> None:
+        self._connection, self._batch, self._written = connection, batch, WrittenNumber(number)
+        self._is_of_batch = BatchRow.batch_id == batch.id
+        columns = (BatchRow.number, BatchRow.recipient, BatchRow.cells, BatchRow.problem)
+        is_any = (self._is_of_batch, BatchRow.number.in_(row_numbers))
+        rows = connection.execute(select(*columns).where(*is_any)).all()
+        self._own = [r for r in rows if r.recipient == number]
+        held = [r for r in rows if r.recipient != number and self._is_in(r)]
+        # One that cannot be sent is of nobody else.
+        self._own += [row for row in held if row.recipient is None]
+        self._others = [row for row in held if row.recipient is not None]
+        self._textual = {row.number for row in self._others if self._is_in_text(row)}
 
-def _cancel_message(connection: Connection, key: RowKey) -> None:
-    """Cancel the message of a row if it waits here to be sent: its text holds the number."""
-    batch = connection.execute(
-        select(Batch.owner_id, Batch.public_id).where(Batch.id == key.batch_id)
-    ).one()
-    is_message = (
-        Message.owner_id == batch.owner_id,
-        Message.idempotency_key == Batch(public_id=batch.public_id).message_key(key.number),
-        Message.status == OUTBOX,
-    )
-    if message_id := connection.scalar(select(Message.id).where(*is_message)):
-        outbox.cancel(connection, message_id)
+    def _is_in(self, row: Row[Any]) -> bool:
+        return any(map(self._written.is_in, [*row.cells, row.problem]))
+
+    def _is_in_text(self, row: Row[Any]) -> bool:
+        """Whether the text of a row would have a cell with the number."""
+        positions = self._batch.field_positions.values()
+        return any(self._written.is_in(row.cells[p]) for p in positions if p < len(row.cells))
+
+    def delete_rows(self) -> int:
+        numbers = [row.number for row in self._own]
+        self._connection.execute(
+            delete(BatchRow).where(self._is_of_batch, BatchRow.number.in_(numbers))
+        )
+        return len(numbers)
+
+    def blank_cells(self) -> int:
+        """Empty the cells with the number. A row whose text would have had one is not sent."""
+        changes = [
+            {
+                "row_number": row.number,
+                "blanked": ["" if self._written.is_in(cell) else cell for cell in row.cells],
+                "reason": _CELL_ERASED
+                if row.number in self._textual or self._written.is_in(row.problem)
+                else row.problem,
+            }
+            for row in self._others
+        ]
+        if changes:
+            is_row = (self._is_of_batch, BatchRow.number == bindparam("row_number"))
+            blanking = update(BatchRow).where(*is_row)
+            blanking = blanking.values(cells=bindparam("blanked"), problem=bindparam("reason"))
+            self._connection.execute(blanking, changes)
+        return len(changes)
+
+    def cancel_messages(self) -> list[int]:
+        """Cancel the messages that wait here with the number in their texts.
+
+        Returns the ids of all that have it.
+        """
+        batch = Batch(public_id=self._batch.public_id)
+        query = select(Message.id, Message.status).where(
+            Message.owner_id == self._batch.owner_id,
+            Message.idempotency_key.in_(map(batch.message_key, sorted(self._textual))),
+        )
+        messages = self._connection.execute(query).all()
+        for message in messages:
+            if message.status == OUTBOX:
+                outbox.cancel(self._connection, message.id)
+        return [message.id for message in messages]
 
 
 def _count_good_rows(connection: Connection, batch_ids: Sequence[int]) -> None:

@@ -112,8 +112,13 @@ def _contains(file: int, needles: Collection[bytes]) -> bool:
 
 
 def vacuum() -> None:
-    """Write the SQLite file anew, without unused parts; nobody else writes meanwhile."""
+    """Write the SQLite file anew, without unused parts; nobody else writes meanwhile.
+
+    Nor with words of deleted texts in the index of texts, which it would copy.
+    """
     if is_sqlite():
+        for _ in clean_text_index(None):
+            pass
         with _turn() as connection:
             connection.execute("VACUUM")
         truncate_log()

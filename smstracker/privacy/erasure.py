@@ -7,7 +7,7 @@ hash.
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -48,6 +48,7 @@ from smstracker.privacy.person_records import (
     is_recipient,
     searches_number,
 )
+from smstracker.privacy.typed_texts import count_typed_texts
 from smstracker.sms.status import OUTBOX
 
 RECEIPT_BYTES = 6
@@ -70,11 +71,13 @@ _LEFT = (
 class ErasureResult:
     """`receipt` names the row of Erasure, which is that of an earlier request if it `is_shared`.
 
-    It `has_traces` if unused parts of a file still hold the number.
+    `typed_text_count` texts that people typed still hold the number. It `has_traces` if none does
+    and unused parts of a file hold it.
     """
 
     receipt: str
     is_shared: bool
+    typed_text_count: int
     has_traces: bool
 
 
@@ -110,9 +113,12 @@ def erase(number: str, *, at_twilio: bool, actor: str) -> ErasureResult:
             raise
         # The worker finishes it.
     truncate_log()
+    if count_left(request.receipt):
+        return ErasureResult(request.receipt, request.is_shared, 0, has_traces=False)
     digits = number.removeprefix("+").encode()
-    needles = [digits, digits[::-1]] if not count_left(request.receipt) else []
-    return ErasureResult(request.receipt, request.is_shared, has_traces(needles))
+    text_count = count_typed_texts(number)
+    is_left = not text_count and has_traces([digits, digits[::-1]])
+    return ErasureResult(request.receipt, request.is_shared, text_count, is_left)
 
 
 def _remove_all(number_hash: bytes) -> None:
@@ -156,11 +162,12 @@ def _store_request(records: PersonRecords, at_twilio: bool, actor: str, now: dat
         lock_key(connection, number_hash.hex())
         searches = delete(RecipientSearch).where(searches_number(records.number))
         search_count = affected_rows(connection.execute(searches))
-        row_count, file_count = erase_rows(connection, records.number)
+        erased = erase_rows(connection, records.number, records.batch_rows)
         _cancel_waiting(connection, records.number)
         ids_by_kind = _find_new(connection, records, number_hash, at_twilio, now)
+        ids_by_kind[RemovalKind.BLANK] = erased.message_ids
         earlier_receipt = None
-        at_once_count = search_count + row_count + file_count
+        at_once_count = search_count + erased.row_count + erased.file_count
         if not at_once_count and not any(ids_by_kind.values()):
             earlier_receipt = Erasure.find_newest(connection, number_hash, at_twilio)
         receipt = earlier_receipt or secrets.token_hex(RECEIPT_BYTES)
@@ -171,7 +178,7 @@ def _store_request(records: PersonRecords, at_twilio: bool, actor: str, now: dat
                 "requested_at": now,
                 "at_twilio": at_twilio,
                 "searches": search_count,
-                "batch_rows": row_count,
+                "batch_rows": erased.row_count,
                 **dict.fromkeys(ERASED_COUNTS, 0),
             }
             connection.execute(db.insert(Erasure).values(erasure))
@@ -198,7 +205,7 @@ def _find_new(
     number_hash: bytes,
     at_twilio: bool,
     now: datetime,
-) -> Mapping[RemovalKind, Sequence[int]]:
+) -> dict[RemovalKind, Sequence[int]]:
     """Find what no erasure of the number removes yet; each kind in one statement, so that none is
     missed or counted twice that another process removes meanwhile.
 
@@ -212,7 +219,7 @@ def _find_new(
     is_newer = (RefusedCallback.last_at >= now) & (RefusedCallback.first_at >= now)
     is_newer &= ~is_ahead(RefusedCallback.first_at, now)
     is_refused = is_any_of(dialect_name, RefusedCallback.id) & ~is_newer
-    ids_by_kind = {}
+    ids_by_kind = dict[RemovalKind, Sequence[int]]()
     for kind, column, condition, ids in (
         (RemovalKind.ERASE, Message.id, is_message, ()),
         (RemovalKind.EVENT, StatusEvent.id, is_orphan & has_content, records.orphan_ids),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.engine import Connection
 
 from smstracker.clock import has_come, utcnow
@@ -45,8 +45,12 @@ def remove_pending(
             kind for kind, setting in SETTINGS.items() if days_in_force(connection, setting) is None
         }
     for kind in RemovalKind:
-        if kind not in switched_off:
-            yield from run_portions(partial(_remove_portion, kind, number_hash, removed))
+        is_wanted = PendingRemoval.kind == kind
+        if number_hash is not None:
+            is_wanted &= PendingRemoval.is_of_number(number_hash)
+        if kind in switched_off:
+            is_wanted &= PendingRemoval.receipt.is_not(None)
+        yield from run_portions(partial(_remove_portion, kind, is_wanted, removed))
 
 
 def await_others(number_hash: bytes) -> bool:
@@ -63,16 +67,14 @@ def await_others(number_hash: bytes) -> bool:
 
 def _remove_portion(
     kind: RemovalKind,
-    number_hash: bytes | None,
+    is_wanted: ColumnElement[bool],
     removed: Counter[RemovalKind] | None,
     portion: Portion,
 ) -> int:
     """Remove due rows of the erasure whose turn it is; return how many were looked at."""
     now = utcnow()
-    is_due = (PendingRemoval.kind == kind) & has_come(PendingRemoval.check_at, now, RECHECKS[kind])
+    is_due = is_wanted & has_come(PendingRemoval.check_at, now, RECHECKS[kind])
     query = select(PendingRemoval.row_id, PendingRemoval.receipt).where(is_due)
-    if number_hash is not None:
-        query = query.where(PendingRemoval.is_of_number(number_hash))
     query = query.order_by(PendingRemoval.check_at, PendingRemoval.row_id).limit(portion.size)
     with reading_connection(db.engine) as connection:
         if connection.execute(query).first() is None:
@@ -83,18 +85,24 @@ def _remove_portion(
             return 0
         first_receipt = rows[0].receipt
         ids = [row.row_id for row in rows if row.receipt == first_receipt]
-        counts, left_ids = _remove(connection, kind, ids, now)
-        PendingRemoval.postpone(connection, kind, left_ids, now + RECHECKS[kind])
+        counts, left_ids = _remove(connection, kind, ids, first_receipt, now)
+        is_of_person = first_receipt is not None
+        recheck = RECHECKS[RemovalKind.ERASE if is_of_person else kind]
+        PendingRemoval.postpone(connection, kind, left_ids, now + recheck)
         PendingRemoval.finish(connection, kind, set(ids).difference(left_ids))
-        if first_receipt is not None:
+        if first_receipt is not None and counts:
             Erasure.count(connection, first_receipt, counts)
-    if removed is not None:
+    if removed is not None and not is_of_person:
         removed[kind] += len(set(ids).difference(left_ids))
     return len(ids)
 
 
 def _remove(
-    connection: Connection, kind: RemovalKind, ids: Sequence[int], now: datetime
+    connection: Connection,
+    kind: RemovalKind,
+    ids: Sequence[int],
+    receipt: str | None,
+    now: datetime,
 ) -> tuple[dict[str, int], Sequence[int]]:
     """Remove rows; return what was removed, by columns of Erasure, and the ids of what is left."""
     if kind is RemovalKind.EVENT:
@@ -115,17 +123,26 @@ def _remove(
         is_applied = _IS_ORPHAN & StatusEvent.twilio_sid.in_(applied_sids)
         event_count = StatusEvent.remove(connection, is_applied, {})
         return {"events": event_count, "refused_callbacks": refused_count}, []
-    return _remove_messages(connection, kind, ids, now)
+    return _remove_messages(connection, kind, ids, receipt, now)
 
 
 def _remove_messages(
-    connection: Connection, kind: RemovalKind, ids: Sequence[int], now: datetime
+    connection: Connection,
+    kind: RemovalKind,
+    ids: Sequence[int],
+    receipt: str | None,
+    now: datetime,
 ) -> tuple[dict[str, int], Sequence[int]]:
     remaining = select(Message.id).where(Message.id.in_(ids))
     at_twilio = settings().redact_at_twilio
     if kind is RemovalKind.BLANK:
-        before = _oldest_kept(connection, kind, now)
-        blank_messages(connection, ids, now, at_twilio=at_twilio, created_before=before)
+        before = _oldest_kept(connection, kind, now) if receipt is None else None
+        if receipt is not None:  # the text holds the number of somebody else
+            is_receipt = Erasure.receipt == receipt
+            at_twilio = connection.scalars(select(Erasure.at_twilio).where(is_receipt)).one()
+        blank_messages(
+            connection, ids, now, at_twilio=at_twilio, created_before=before, receipt=receipt
+        )
         return {}, connection.scalars(remaining.where(Message.content_deleted_at.is_(None))).all()
     created_before = None
     if kind is RemovalKind.DELETE:

@@ -1,9 +1,7 @@
 """What is held of one person: all that has their number, in every table that holds numbers."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import unquote_to_bytes
 
 from sqlalchemy import ColumnElement, String, and_, cast, func, literal, select
 from sqlalchemy.engine import Connection
@@ -11,7 +9,8 @@ from sqlalchemy.engine import Connection
 from smstracker.clock import utcnow
 from smstracker.models import Message, RecipientSearch, RefusedCallback, StatusEvent, User
 from smstracker.models.messages import reverse_digits
-from smstracker.privacy.batch_rows import RowKey, count_unread_files, find_rows
+from smstracker.privacy.batch_rows import FoundRows, count_unread_files, find_rows
+from smstracker.privacy.number_text import WrittenNumber
 from smstracker.privacy.personal_columns import PERSONAL
 from smstracker.privacy.removal import is_over
 
@@ -29,7 +28,7 @@ class PersonRecords:
     orphan_ids: Sequence[int]
     refused_ids: Sequence[int]
     search_handles: Sequence[str]
-    batch_rows: Sequence[RowKey]
+    batch_rows: FoundRows
     unread_file_count: int
 
     def counts(self) -> dict[str, int]:
@@ -40,7 +39,7 @@ class PersonRecords:
             "callbacks without a message": len(self.orphan_ids),
             "refused callbacks": len(self.refused_ids),
             "searches for the number": len(self.search_handles),
-            "rows of batches": len(self.batch_rows),
+            "rows of batches": len(self.batch_rows.keys),
             "unread files of batches that may hold it": self.unread_file_count,
         }
 
@@ -95,7 +94,8 @@ def _find_orphans(connection: Connection, number: str, sids: set[str]) -> list[i
     may_be_theirs |= StatusEvent.twilio_sid.in_(their_sids)
     query = select(StatusEvent.id, StatusEvent.twilio_sid, payload)
     rows = connection.execute(query.where(StatusEvent.message_id.is_(None), may_be_theirs))
-    return [row.id for row in rows if row.twilio_sid in sids or _has_number([row.text], number)]
+    written = WrittenNumber(number)
+    return [row.id for row in rows if row.twilio_sid in sids or written.is_in(row.text)]
 
 
 def _find_refused(connection: Connection, number: str, sids: set[str]) -> list[int]:
@@ -104,25 +104,10 @@ def _find_refused(connection: Connection, number: str, sids: set[str]) -> list[i
     texts = [stored[name] for name in sorted(PERSONAL[RefusedCallback.__tablename__])]
     query = select(stored.id, stored.twilio_sid, *texts).order_by(stored.id)
     rows = connection.execution_options(yield_per=SCANNED_ROWS).execute(query)
-    return [row.id for row in rows if row.twilio_sid in sids or _has_number(row[2:], number)]
-
-
-def _has_number(texts: Iterable[bytes | str | None], number: str) -> bool:
-    """Whether a text has the number, and not a longer one that holds its digits."""
-    digits = number.removeprefix("+").encode()
-    pattern = re.compile(rb"(?<![0-9])%s(?![0-9])" % digits)
-    values = [text if isinstance(text, bytes) else (text or "").encode() for text in texts]
-    return any(
-        pattern.search(value) or pattern.search(unquote_to_bytes(value))
-        for value in values
-        if _may_have(value, digits)
-    )
-
-
-def _may_have(value: bytes, digits: bytes) -> bool:
-    """Whether a text has the digits next to one another, each as it is or percent-encoded.
-
-    Much quicker than to decode it: strangers may send many texts that are all encoded.
-    """
-    # A stray % before a number that begins with 3 takes that digit too.
-    return digits in value or digits.removeprefix(b"3") in value.replace(b"%3", b"")
+    written = WrittenNumber(number)
+    return [
+        row.id
+        for row in rows
+        if row.twilio_sid in sids
+        or any(written.is_in_bytes(v if isinstance(v, bytes) else v.encode()) for v in row[2:] if v)
+    ]

@@ -65,17 +65,26 @@ def is_over(now: datetime) -> ColumnElement[bool]:
     return is_settled(now) | is_given_up(now)
 
 
+def _is_due(now: datetime, created_before: datetime | None) -> ColumnElement[bool]:
+    if created_before is None:
+        return is_over(now)
+    return is_settled(now) & (Message.created_at < created_before)
+
+
 def blank_messages(
     connection: Connection,
     ids: Collection[int],
     now: datetime,
     *,
     at_twilio: bool,
-    created_before: datetime,
+    created_before: datetime | None,
+    receipt: str | None = None,
 ) -> Removal:
-    """Delete the texts, pictures, references and raw callbacks of settled messages."""
-    is_due = is_settled(now) & Message.content_deleted_at.is_(None)
-    is_due &= Message.created_at < created_before
+    """Delete the texts, pictures, references and raw callbacks of settled messages.
+
+    With None, for the erasure with that receipt, of messages of any age and also those given up.
+    """
+    is_due = _is_due(now, created_before) & Message.content_deleted_at.is_(None)
     columns = (*_AT_TWILIO, Message.media_urls)
     rows = _lock(connection, columns, ids, is_due)
     removal = Removal([row.id for row in rows])
@@ -96,7 +105,7 @@ def blank_messages(
         connection.execute(update(Message).where(is_message).values(empty), values)
         RemovalCounter.add(connection, CounterName.BLANKED, len(rows))
         if at_twilio:
-            CarrierRemoval.request(connection, _redacted(rows), now)
+            CarrierRemoval.request(connection, _redacted(rows, receipt), now)
     return removal
 
 
@@ -114,11 +123,7 @@ def delete_messages(
     With None, for an erasure, messages of any age and also those given up. Their totals stay, and
     keyed hashes for as long as something of them could come back.
     """
-    if created_before is None:
-        is_due = is_over(now)
-    else:
-        is_due = is_settled(now) & (Message.created_at < created_before)
-    rows = _lock(connection, _DELETED_COLUMNS, ids, is_due)
+    rows = _lock(connection, _DELETED_COLUMNS, ids, _is_due(now, created_before))
     rows, refused_count = _delete_refusals(connection, rows)
     message_ids = [row.id for row in rows]
     if not rows:
@@ -209,11 +214,12 @@ def _content_hash(connection: Connection, row: MessageRow) -> bytes:
     return content_hash(connection, row.owner_id, content)
 
 
-def _redacted(rows: Iterable[MessageRow]) -> Iterator[RemovedMessage]:
+def _redacted(rows: Iterable[MessageRow], receipt: str | None) -> Iterator[RemovedMessage]:
     for row in rows:
         if row.twilio_sid:
             action = CarrierAction.CLEAR if row.media_urls else CarrierAction.REDACT
-            yield RemovedMessage(row.twilio_sid, row.account_sid, row.simulated, action)
+            place = (row.twilio_sid, row.account_sid, row.simulated)
+            yield RemovedMessage(*place, action, receipt)
 
 
 def _deleted(rows: Iterable[MessageRow], receipts: Mapping[int, str]) -> Iterator[RemovedMessage]:

@@ -19,6 +19,7 @@ from smstracker.privacy import erasure
 from smstracker.privacy.carrier_progress import is_of_person, read_progress
 from smstracker.privacy.export import write_export
 from smstracker.privacy.status_report import build_privacy_report
+from smstracker.privacy.typed_texts import count_typed_texts, describe_typed_texts
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import PhoneNumberError
 from smstracker.web.guards import for_programs, require_administrator
@@ -76,7 +77,8 @@ def erase() -> ResponseReturnValue:
     db.session.rollback()
     result = erasure.erase(number, at_twilio=at_twilio, actor=actor)
     traces, shared = ("1" if note else None for note in (result.has_traces, result.is_shared))
-    address = url_for(".receipt", receipt=result.receipt, traces=traces, shared=shared)
+    texts = result.typed_text_count or None
+    address = url_for(".receipt", receipt=result.receipt, traces=traces, shared=shared, texts=texts)
     return redirect(address, 303)
 
 
@@ -94,6 +96,7 @@ def receipt(receipt: str) -> ResponseReturnValue:
         own_left=read_progress(connection, is_own).left,
         has_traces="traces" in request.args,
         is_shared="shared" in request.args,
+        typed_texts=_describe_texts(request.args.get("texts", 0, type=int)),
         now=utcnow(),
     )
 
@@ -111,6 +114,10 @@ def _read_number_again() -> str:
         abort(400)
 
 
+def _describe_texts(count: int) -> str | None:
+    return describe_typed_texts(count) if count > 0 else None
+
+
 def _render_overview(form: NumberForm) -> str:
     return render_template(
         "privacy/overview.html", form=form, report=build_privacy_report(), now=utcnow()
@@ -118,9 +125,11 @@ def _render_overview(form: NumberForm) -> str:
 
 
 def _render_person(number: str, at_twilio: bool, problem: str | None = None) -> str:
+    records = erasure.read_records(number)
     return render_template(
         "privacy/person.html",
-        records=erasure.read_records(number),
+        records=records,
+        typed_texts=_describe_texts(count_typed_texts(number) if records.is_empty else 0),
         unfinished=erasure.find_unfinished(number),
         problem=problem,
         at_twilio=at_twilio,

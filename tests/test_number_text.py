@@ -1,0 +1,77 @@
+"""A number is found in a text however people write it, and a longer one is another."""
+
+from urllib.parse import quote, quote_plus
+
+import pytest
+from phonenumbers import format_number, parse
+
+from smstracker.privacy.number_text import WrittenNumber
+
+US, GB, DE, FR = "+14155550123", "+442079460123", "+491701234567", "+33612345678"
+HELD = [
+    (US, "+14155550123"),
+    (US, "4155550123"),
+    (US, "(415) 555-0123"),
+    (US, "Call (415) 555-0123 or come by"),
+    (US, "4155550123 ext 5"),
+    (US, "415.555.0123x12"),
+    (US, "1-415-555-0123"),
+    (US, "011 1 415 555 0123"),
+    (US, "two: 415 555 0199, 415 555 0123"),
+    (US, "on 2026-11-28 415-555-0123"),
+    (US, "tel:+1-415-555-0123"),
+    (US, "\u202a+1\xa0415\xa0555\u20110123\u202c"),
+    (US, "\u0664\u0661\u0665\u0665\u0665\u0665\u0660\u0661\u0662\u0663"),
+    (US, "４１５－５５５－０１２３"),
+    (US, "4155550123.0"),
+    (GB, "+44 (0)20 7946 0123"),
+    (GB, "020 7946 0123"),
+    (GB, "0044 20 7946 0123"),
+    (DE, "0170/123 45 67"),
+    (DE, "mobil: 0170-1234567."),
+    (DE, "+49 0170 1234567"),
+    (FR, "06 12 34 56 78"),
+    (FR, "0033 6 12 34 56 78"),
+    ("+79161234567", "8 (916) 123-45-67"),
+    ("+390612345678", "06 1234 5678"),
+    ("+29023456", "Dial +290 23456"),
+]
+OTHERS = [
+    (US, "+24155550123"),
+    (US, "41555501234"),
+    (US, "94155550123"),
+    (US, "+44 415 555 0123"),
+    (US, "0044 415 555 0123"),
+    (US, "415 555 0124"),
+    (US, "415 and 555 and 0123"),
+    (US, "415\n555\n0123"),
+    (US, "0123"),
+    (GB, "+1 207 946 0123"),
+    ("+29023456", "Order 23456"),
+    (US, ""),
+    (US, None),
+]
+
+
+@pytest.mark.parametrize(("number", "text"), HELD)
+def test_number_is_found_as_people_write_it(number: str, text: str) -> None:
+    assert WrittenNumber(number).is_in(text)
+    if text.isascii():
+        assert WrittenNumber(number).is_in_bytes(f"text {quote(text)}".encode())
+        assert WrittenNumber(number).is_in_bytes(f"To={quote_plus(text)}&A=B".encode())
+
+
+def test_cell_may_be_a_short_number_without_its_country_code() -> None:
+    assert WrittenNumber("+29023456").is_in("23-456")
+
+
+@pytest.mark.parametrize(("number", "text"), OTHERS)
+def test_other_digits_are_not_taken_for_the_number(number: str, text: str | None) -> None:
+    assert not WrittenNumber(number).is_in(text)
+    assert not WrittenNumber(number).is_in_bytes(quote(text or "").encode())
+
+
+@pytest.mark.parametrize("number", [US, GB, DE, FR, "+390612345678", "+5511987654321"])
+@pytest.mark.parametrize("style", range(4))
+def test_number_is_found_as_each_country_formats_it(number: str, style: int) -> None:
+    assert WrittenNumber(number).is_in(f"Ask {format_number(parse(number), style)}.")
