@@ -30,7 +30,7 @@ from smstracker.models import (
 )
 from smstracker.models.batches import BatchState
 from smstracker.models.user_changes import deactivate_user, delete_user
-from smstracker.privacy import erasure, person_records
+from smstracker.privacy import batch_rows, erasure, person_records
 from smstracker.privacy.batch_removal import _delete_rows, _remove_portion, remove_expired_batches
 from smstracker.privacy.batch_rows import FoundRows
 from smstracker.privacy.export import write_export
@@ -201,6 +201,21 @@ def test_text_with_an_erased_number_goes_once_its_message_is_settled(
         assert [tuple(row) for row in db.session.execute(removals)] == [("redact", receipt)]
     [message] = read_messages(app, batch_id)
     assert (message.body, message.content_deleted_at is None) == ("", False)
+
+
+def test_number_in_many_rows_is_erased_in_several_transactions(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_rows, "SCANNED_ROWS", 2)
+    lines = [f"{number(n)},(415) 555-0007" for n in range(10, 15)]
+    batch_id = ready_batch(alice, "\n".join(["phone,mother", *lines]), "Call ((mother))")
+    start(app, batch_id)
+    queue(app)
+    erase(app)
+    assert {tuple(row.cells[1:]) for row in read_rows(app, batch_id)} == {("",)}
+    assert {(m.status, m.body) for m in read_messages(app, batch_id)} == {("canceled", "")}
+    with app.app_context():
+        assert erasure.read_receipts()[0][0].batch_rows == 5
 
 
 def test_file_that_is_checked_after_the_search_is_searched_again(

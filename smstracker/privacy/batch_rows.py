@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -44,11 +44,14 @@ class FoundRows:
 
 @dataclass(frozen=True, slots=True)
 class ErasedRows:
-    """How many rows and unread files were erased, and the messages whose texts hold the number."""
+    """How many rows and unread files were erased, the messages whose texts hold the number, and
+    the rows that are not erased yet.
+    """
 
     row_count: int
-    file_count: int
     message_ids: Sequence[int]
+    file_count: int = 0
+    left: Sequence[RowKey] = ()
 
 
 def find_rows(connection: Connection, number: str) -> FoundRows:
@@ -87,8 +90,8 @@ def count_unread_files(connection: Connection) -> int:
 
 
 def erase_rows(connection: Connection, number: str, found: FoundRows) -> ErasedRows:
-    """Delete all rows that are to a number, and the number in cells of others; messages that wait
-    with it in their texts are cancelled.
+    """Delete the first rows that are to a number, and the number in cells of others; messages that
+    wait with it in their texts are cancelled. `left` is for `erase_some_rows`.
 
     Files may hold it as well, so they go too. Only batches that have changed since the rows were
     found are searched again, because nobody else may write meanwhile.
@@ -101,19 +104,22 @@ def erase_rows(connection: Connection, number: str, found: FoundRows) -> ErasedR
     changed_ids = {n for n, version in versions.items() if found.versions.get(n) != version}
     is_changed = BatchRow.batch_id.in_(changed_ids.union(checking_ids))
     keys = sorted({*found.keys, *_search(connection, number, is_changed)})
+    erased = erase_some_rows(connection, number, keys[:SCANNED_ROWS])
+    return replace(erased, file_count=file_count, left=keys[SCANNED_ROWS:])
+
+
+def erase_some_rows(connection: Connection, number: str, keys: Sequence[RowKey]) -> ErasedRows:
+    """Erase rows with these keys, in their order, as `erase_rows` does."""
     row_count, message_ids = 0, list[int]()
     for batch_id, group in groupby(keys, key=attrgetter("batch_id")):
-        numbers = [key.number for key in group]
-        slices = (numbers[n : n + SCANNED_ROWS] for n in range(0, len(numbers), SCANNED_ROWS))
         # Whoever makes messages of these rows just now has finished then: they are cancelled next.
         query = select(*_BATCH_COLUMNS).where(Batch.id == batch_id).with_for_update()
         for batch in connection.execute(query):
-            for row_numbers in slices:
-                removal = _RowRemoval(connection, batch, number, row_numbers)
-                row_count += removal.delete_rows() + removal.blank_cells()
-                message_ids += removal.cancel_messages()
+            removal = _RowRemoval(connection, batch, number, [key.number for key in group])
+            row_count += removal.delete_rows() + removal.blank_cells()
+            message_ids += removal.cancel_messages()
     _count_good_rows(connection, sorted({key.batch_id for key in keys}))
-    return ErasedRows(row_count, file_count, message_ids)
+    return ErasedRows(row_count, message_ids)
 
 
 class _RowRemoval:

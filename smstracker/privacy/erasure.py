@@ -39,7 +39,7 @@ from smstracker.models.audit_log import AuditAction
 from smstracker.models.jobs import JobName
 from smstracker.models.removals import RemovalKind
 from smstracker.models.tombstones import HashedKind, keyed_hash
-from smstracker.privacy.batch_rows import erase_rows
+from smstracker.privacy.batch_rows import RowKey, erase_rows, erase_some_rows
 from smstracker.privacy.disk_traces import has_traces, truncate_log
 from smstracker.privacy.pending import await_others, remove_pending
 from smstracker.privacy.person_records import (
@@ -48,6 +48,7 @@ from smstracker.privacy.person_records import (
     is_recipient,
     searches_number,
 )
+from smstracker.privacy.portions import Portion, run_portions
 from smstracker.privacy.typed_texts import count_typed_texts
 from smstracker.sms.status import OUTBOX
 
@@ -83,11 +84,14 @@ class ErasureResult:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A request as it is stored: its receipt, and whether that is of an earlier one."""
+    """A request as it is stored: its receipt, whether that is of an earlier one, and what rows of
+    batches are left for further transactions.
+    """
 
     number_hash: bytes
     receipt: str
     is_shared: bool
+    left_rows: Sequence[RowKey]
 
 
 def read_records(number: str) -> PersonRecords:
@@ -106,6 +110,7 @@ def erase(number: str, *, at_twilio: bool, actor: str) -> ErasureResult:
     now = utcnow()
     records = read_records(number)
     request = repeat_while_locked(partial(_store_request, records, at_twilio, actor, now))
+    _erase_left_rows(request, number)
     try:
         _remove_all(request.number_hash)
     except DBAPIError as error:
@@ -189,7 +194,26 @@ def _store_request(records: PersonRecords, at_twilio: bool, actor: str, now: dat
         ScheduledJob.postpone(connection, JobName.CLEANING, now)
         entry = {"action": AuditAction.ERASED_PERSON, "actor": actor}
         connection.execute(db.insert(AuditEntry).values(subject=f"receipt {receipt}", **entry))
-    return _Request(number_hash, receipt, is_shared=earlier_receipt is not None)
+    return _Request(number_hash, receipt, earlier_receipt is not None, erased.left)
+
+
+def _erase_left_rows(request: _Request, number: str) -> None:
+    """Erase the rows of batches that one transaction would take too long for."""
+    left = list(request.left_rows)
+
+    def erase_portion(portion: Portion) -> int:
+        keys = left[: portion.size]
+        if keys:
+            with portion.turn() as connection:
+                now, receipt = utcnow(), request.receipt
+                erased = erase_some_rows(connection, number, keys)
+                PendingRemoval.add(connection, RemovalKind.BLANK, erased.message_ids, now, receipt)
+                Erasure.count(connection, receipt, {"batch_rows": erased.row_count})
+            del left[: len(keys)]
+        return len(keys)
+
+    for _ in run_portions(erase_portion):
+        pass
 
 
 def _cancel_waiting(connection: Connection, number: str) -> None:
