@@ -128,6 +128,20 @@ def test_erasure_here_alone_says_so(make_app: MakeApp, alice: Person) -> None:
         assert "Deleted at Twilio not asked for" in page
 
 
+def test_receipt_tells_of_what_an_earlier_erasure_left_at_twilio(
+    make_app: MakeApp, alice: Person
+) -> None:
+    with erased(make_app, alice, *[DONE] * 3) as (admin, _receipt):
+        for number, at_twilio in ((3, False), (4, True)):
+            alice.has_message(twilio_sid=sid(number), status="delivered", recipient=OTHER)
+            receipt = erasure.erase(OTHER, at_twilio=at_twilio, actor="carol@example.org").receipt
+        run_job()
+        page = read(admin, receipt)
+        assert "Deleted at Twilio 1 of 1 message" in page
+        assert "did not ask Twilio, and deleted 1 message here alone" in page
+        assert GONE not in page
+
+
 def test_doctor_and_privacy_tell_of_what_keeps_failing(make_app: MakeApp, alice: Person) -> None:
     with erased(make_app, alice, *[BROKEN] * 10) as (admin, _receipt):
         for hour in range(5):

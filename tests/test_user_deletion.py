@@ -140,8 +140,8 @@ def test_account_is_emptied_and_its_messages_stay(app_of_alice: Flask, alice: Pe
 
 def test_messages_are_erased_but_those_under_way_only_when_settled(app_of_alice: Flask) -> None:
     said = delete(app_of_alice, "--erase-messages")
-    assert "is deleted, with 1 messages" in said
-    assert "1 more are under way: the worker erases each once it is settled" in said
+    assert "is deleted, with 1 message." in said
+    assert "1 more is under way: the worker erases each once it is settled" in said
     assert count(app_of_alice, Message) == 1
     with app_of_alice.app_context():
         assert db.session.scalars(select(StatusEvent.payload)).all() in ([], [{}])

@@ -17,6 +17,7 @@ from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
 from smstracker.models import Batch, User
 from smstracker.models.batches import BatchState
+from smstracker.plurals import format_count
 
 LISTED = 50
 
@@ -37,7 +38,7 @@ def list_() -> None:
 
 def _describe(batch: Batch) -> str:
     if not batch.is_started:
-        return f"{batch.good_count:,} of {batch.row_count:,} rows can be sent"
+        return f"{batch.good_count:,} of {format_count(batch.row_count, 'row')} can be sent"
     progress = read_progress(batch, utcnow())
     return f"{progress.handed_over:,} of {progress.total:,} handed over"
 

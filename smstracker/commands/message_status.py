@@ -153,7 +153,7 @@ def _look_up_all(open_messages: Sequence[OpenMessage]) -> None:
     if failure:
         if settings().demo and failure == UNREACHED:
             failure = SIMULATOR_UNREACHED
-        missed = f"{outcomes[NOT_LOOKED_UP]} of {total} messages {NOT_LOOKED_UP}"
+        missed = f"{outcomes[NOT_LOOKED_UP]} of {format_count(total, 'message')} {NOT_LOOKED_UP}"
         raise click.ClickException(f"{missed}. {failure}")
 
 

@@ -148,9 +148,10 @@ def delete(email: str, keep_messages: bool, erase_messages: bool, yes: bool) -> 
         echo(f"{address} is deleted. The messages are kept under “{user.email}”.")
         return
     erased = sum(erase_former_users())
-    echo(f"{address} is deleted, with {erased:,} messages.")
+    echo(f"{address} is deleted, with {format_count(erased, 'message')}.")
     if unsettled := count_unsettled(user):
-        echo(f"{unsettled:,} more are under way: the worker erases each once it is settled.")
+        more = format_count(unsettled, "more is", "more are")
+        echo(f"{more} under way: the worker erases each once it is settled.")
 
 
 @users.command("sign-out")

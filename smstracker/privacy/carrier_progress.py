@@ -48,6 +48,12 @@ def read_progress(connection: Connection, *conditions: ColumnElement[bool]) -> C
     )
 
 
+def count_not_asked(connection: Connection, erasure: Erasure) -> int:
+    """Count the messages that other erasures of the number deleted here alone."""
+    is_here_alone = (Erasure.number_hash == erasure.number_hash, ~Erasure.at_twilio)
+    return connection.scalar(select(func.sum(Erasure.messages)).where(*is_here_alone)) or 0
+
+
 def is_of_person(erasure: Erasure) -> ColumnElement[bool]:
     """Match what any erasure of the same number asks for: they share the work."""
     receipts = select(Erasure.receipt).where(Erasure.number_hash == erasure.number_hash)
