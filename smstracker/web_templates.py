@@ -12,7 +12,7 @@ from flask import Flask, url_for
 from flask_login import current_user
 
 from smstracker import clock
-from smstracker.command_name import COMMAND
+from smstracker.command_name import COMMAND, START_WORKER
 from smstracker.extensions import settings
 from smstracker.mailer import current_mailer
 from smstracker.messages import describe, failure_advice, send_pauses
@@ -57,6 +57,7 @@ def init_app(app: Flask) -> None:
     app.jinja_env.globals |= {
         "asset": asset,
         "command": COMMAND,
+        "start_worker": START_WORKER,
         "current_user": current_user,
         "documentation": documentation_url,
         "failure_advice": failure_advice,

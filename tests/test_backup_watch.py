@@ -145,6 +145,22 @@ def test_advice_on_a_server_names_the_journal_of_the_service() -> None:
     assert "PATH" not in advice.stdout
 
 
+@pytest.mark.parametrize(
+    ("rule", "act"),
+    [
+        ("worker-gone", "run systemctl start smstracker-worker, and see in journalctl -u"),
+        ("outbox-stuck", "then run systemctl restart smstracker-worker"),
+    ],
+)
+def test_advice_on_a_server_names_the_unit_of_the_worker(rule: str, act: str) -> None:
+    code = f"from smstracker.alerts.rules import RULES; print(RULES[{rule!r}].advise(''))"
+    env = live_environment(SMSTRACKER_COMMAND="smstracker")
+    command = [sys.executable, "-c", code]
+    advice = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert act in advice.stdout
+    assert "smstracker worker" not in advice.stdout
+
+
 def test_alert_opens_after_two_missing_backups_and_ends_with_the_next(
     make_app: MakeApp, app: Flask, tmp_path: Path, clock: time_machine.Traveller
 ) -> None:

@@ -9,13 +9,10 @@ from smstracker.clock import DAY, HOUR, WEEK
 from smstracker.connection.report import ConnectionReport
 from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.connection.token_rotation import Rotation
+from smstracker.health_facts import WorkerStatus
 from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
 
-CHECK_THE_WAY = (
-    "Check with flask doctor that callbacks can arrive from this machine. If they can, open "
-    "PUBLIC_BASE_URL/healthz on a phone without Wi-Fi, and look for error 11200 in the Debugger of "
-    "Twilio's Console"
-)
+CHECK_THE_WAY = "Run flask doctor: it says if callbacks can arrive, or what to look at from outside"
 WITH_OTHERS = replace(window(6, period=WEEK), unmatched=9)
 GOOD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (WELL, {}, "All 124 outcomes of the last 24 hours arrived by callback"),
@@ -148,16 +145,14 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (
         WELL,
         SILENT | {"waiting_since_last_callback": 2, "workers": ()},
-        "Twilio has not reached this app for 42 minutes; 2 messages wait for a callback, "
-        "and no worker runs to ask Twilio. Start flask worker. "
+        "Twilio has not reached this app for 42 minutes; 2 messages wait for a callback. "
         f"{CHECK_THE_WAY}",
     ),
     (
         WELL,
         SILENT | {"waiting_since_last_callback": 2, "workers": (worker(problem="Credentials."),)},
-        "Twilio has not reached this app for 42 minutes; 2 messages wait for a callback, "
-        "and Twilio cannot be asked. "
-        f"{CHECK_THE_WAY}. Credentials",
+        "Twilio has not reached this app for 42 minutes; 2 messages wait for a callback. "
+        f"{CHECK_THE_WAY}",
     ),
     (
         NEW,
@@ -190,12 +185,13 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
         WELL,
         {"workers": (worker(age=2 * HOUR, problem="Old."),)},
         "The worker has not run for 2 hours: statuses that Twilio does not report are not fetched. "
-        "Start flask worker",
+        "Start flask worker, and keep it running",
     ),
     (
         NEW,
         {"sent_in_day": 1, "oldest_message_at": NOW - 5 * MINUTE},
-        "No worker runs: statuses that Twilio does not report are not fetched. Start flask worker",
+        "No worker runs: statuses that Twilio does not report are not fetched. "
+        "Start flask worker, and keep it running",
     ),
     (
         WELL,
@@ -227,6 +223,34 @@ def test_sentence_says_what_is_wrong(
     sentence = summarize(replace(state, **changed))
     assert (sentence.text, sentence.is_bad) == (text, True)
     assert text.startswith(sentence.finding)
+
+
+@pytest.mark.parametrize(
+    ("workers", "second"),
+    [
+        ((worker(),), []),
+        (
+            (worker(problem="Twilio could not be reached"),),
+            [
+                "Twilio cannot be asked: Twilio could not be reached. Check the worker's network "
+                "and TWILIO_API_BASE_URL; it asks again soon"
+            ],
+        ),
+        (
+            (),
+            [
+                "No worker runs: statuses that Twilio does not report are not fetched. "
+                "Start flask worker, and keep it running"
+            ],
+        ),
+    ],
+)
+def test_each_of_two_troubles_has_its_own_line(
+    workers: tuple[WorkerStatus, ...], second: list[str]
+) -> None:
+    changes = SILENT | {"waiting_since_last_callback": 2, "workers": workers}
+    first = "Twilio has not reached this app for 42 minutes; 2 messages wait for a callback."
+    assert summarize(replace(WELL, **changes)).lines == [f"{first} {CHECK_THE_WAY}", *second]
 
 
 @pytest.mark.parametrize(("state", "changed", "text"), BAD)

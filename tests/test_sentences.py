@@ -78,6 +78,11 @@ REPORTS: list[tuple[str, Change, Change]] = [
     ("ok outbox: nothing waits to be sent. ", {}, {"backlog": OutboxCounts(1, 0, NOW)}),
     ("The worker has not run for 2 hours", GONE, GONE | {"storage_problem": DISK_FULL}),
     (
+        "problem worker: The worker has not run for 2 hours (it was w)",
+        GONE,
+        UNHEARD | {"workers": ()},
+    ),
+    (
         "problem worker: not known: nothing can be stored (the disk is full)",
         GONE | {"storage_problem": DISK_FULL},
         GONE,
@@ -101,14 +106,17 @@ REPORTS: list[tuple[str, Change, Change]] = [
     ),
     (
         "Twilio has not reached this app for 42 minutes; 1 message waits for a callback. "
-        "Check with flask doctor that callbacks can arrive from this machine",
+        "Run flask doctor: it says if callbacks can arrive, or what to look at from outside",
         UNHEARD,
         UNHEARD | hour(not_stored=1),
     ),
-    ("waits for a callback, and no worker runs", UNHEARD | {"workers": ()}, UNHEARD),
-    ("Start flask worker. Check with flask doctor", UNHEARD | {"workers": ()}, UNHEARD),
     (
-        "waits for a callback, and Twilio cannot be asked",
+        "look at from outside\nNo worker runs: statuses that Twilio does not report",
+        UNHEARD | {"workers": ()},
+        UNHEARD,
+    ),
+    (
+        "look at from outside\nTwilio cannot be asked: ",
         SILENT | CANNOT | {"waiting_since_last_callback": 1},
         UNHEARD,
     ),
@@ -464,7 +472,7 @@ def lines(change: Change) -> str:
         results = list(connection_checks.check_connection(is_demo, is_reached))
     checks = [f"{row.verdict} {row.check}: {row.detail}. {row.fix or ''}" for row in results]
     summary = summarize(report)
-    return "\n".join([summary.text, summary.brief, *checks])
+    return "\n".join([*summary.lines, summary.brief, *checks])
 
 
 @cache

@@ -10,7 +10,7 @@ from functools import partial
 
 from smstracker.backups.advice import FIND_FAILURE, FIND_TIMER
 from smstracker.clock import MINUTE, format_duration
-from smstracker.command_name import COMMAND
+from smstracker.command_name import COMMAND, RESTART_WORKER, START_WORKER
 from smstracker.extensions import settings
 from smstracker.health_facts import BACKUP_INTERVAL
 from smstracker.models.alerts import Counts, RuleName
@@ -194,8 +194,10 @@ _TROUBLE = (
         RuleName.WORKER_GONE,
         "A worker is gone",
         _gone,
-        _constant(f"See in its log why it ended, and keep {COMMAND} worker running."),
+        _constant(f"The page Connection names its machine. On that, {START_WORKER}."),
         holds=2 * MINUTE,
+        page=_constant(CONNECTION_PAGE),
+        page_name="Connection",
     ),
     Rule(
         RuleName.TWILIO_UNREACHABLE,
@@ -210,7 +212,7 @@ _TROUBLE = (
         RuleName.OUTBOX_STUCK,
         "Messages wait and are not sent",
         _stuck,
-        _constant(f"See the log of {COMMAND} worker at worker_waits, and start it anew."),
+        _constant(f"On the machine of the worker, {RESTART_WORKER}."),
         holds=2 * MINUTE,
     ),
     Rule(

@@ -1,13 +1,14 @@
 """Sum up a report in one sentence: what is wrong now, the worst first, then what was. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
+from typing import Self
 
 from smstracker.carrier.errors import CREDENTIALS_REFUSED
 from smstracker.clock import HOUR, format_duration, is_within
-from smstracker.command_name import COMMAND
+from smstracker.command_name import COMMAND, START_WORKER
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window
 from smstracker.connection.token_rotation import MAKE_PRIMARY, Rotation
@@ -26,6 +27,9 @@ WORKER_EXPECTED_AFTER = timedelta(minutes=5)
 LOOK_FROM_OUTSIDE = (
     "open PUBLIC_BASE_URL/healthz on a phone without Wi-Fi, and look for error 11200 in the "
     "Debugger of Twilio's Console"
+)
+_SILENCE_ADVICE = (
+    f"Run {COMMAND} doctor: it says if callbacks can arrive, or what to look at from outside"
 )
 CHECK_NETWORK = "check the worker's network and TWILIO_API_BASE_URL; it asks again soon"
 
@@ -69,10 +73,16 @@ class HealthSummary:
     is_bad: bool = True
     is_broken: bool = False
     is_past: bool = False
+    other: Self | None = None  # a second problem, with what to do about that
+
+    @property
+    def lines(self) -> list[str]:
+        """A line for each problem, for administrators."""
+        return [self.text, *([self.other.text] if self.other else [])]
 
     @property
     def text(self) -> str:
-        """All of it, for administrators."""
+        """All of this problem."""
         return self.finding + self.separator + self.advice if self.advice else self.finding
 
     @property
@@ -85,9 +95,15 @@ class HealthSummary:
 
 
 def summarize(report: ConnectionReport) -> HealthSummary:
-    """The most severe problem, or that the connection is well; a present one before a past one."""
+    """The most severe problem, or that the connection is well; a present one before a past one.
+
+    With it what keeps look-ups from taking the place of callbacks: that is another trouble.
+    """
     problems = [problem for find in _PROBLEMS if (problem := find(report))]
-    return min(problems, key=lambda problem: problem.is_past, default=None) or _well(report)
+    worst = min(problems, key=lambda problem: problem.is_past, default=None) or _well(report)
+    if worst.kind is not SummaryKind.SILENT:
+        return worst
+    return replace(worst, other=_cannot_ask(report) or _no_worker(report))
 
 
 def _not_storing(report: ConnectionReport) -> HealthSummary | None:
@@ -193,8 +209,7 @@ def _silent(report: ConnectionReport) -> HealthSummary | None:
     if looked_up:
         verb = was_or_were(looked_up)
         clauses.append(f"{format_count(looked_up, 'message')} {verb} looked up instead")
-    finding = "; ".join(clauses) + _lookup_failure(report)
-    return HealthSummary(SummaryKind.SILENT, finding, _silence_advice(report), is_broken=True)
+    return HealthSummary(SummaryKind.SILENT, "; ".join(clauses), _SILENCE_ADVICE, is_broken=True)
 
 
 def _describe_silence(report: ConnectionReport) -> str:
@@ -210,24 +225,6 @@ def _describe_silence(report: ConnectionReport) -> str:
     if refused or report.week.unmatched:
         event = f"{callback} has been accepted"
     return f"{event} for {format_duration(report.at - last)}"
-
-
-def _lookup_failure(report: ConnectionReport) -> str:
-    """Reason why no look-up replaces the missing callbacks; empty if none."""
-    if not report.live_workers:
-        return ", and no worker runs to ask Twilio"
-    return ", and Twilio cannot be asked" if worker_problem(report) else ""
-
-
-def _silence_advice(report: ConnectionReport) -> str:
-    advice = (
-        f"Check with {COMMAND} doctor that callbacks can arrive from this machine. If they can, "
-        f"{LOOK_FROM_OUTSIDE}"
-    )
-    if not report.live_workers:
-        return f"Start {COMMAND} worker. {advice}"
-    problem = worker_problem(report)
-    return f"{advice}. {problem}" if problem else advice
 
 
 def _cannot_ask(report: ConnectionReport) -> HealthSummary | None:
@@ -251,7 +248,7 @@ def _no_worker(report: ConnectionReport) -> HealthSummary | None:
     if report.live_workers or (is_new and not report.workers):
         return None
     finding = f"{describe_no_worker(report)}: statuses that Twilio does not report are not fetched"
-    return HealthSummary(SummaryKind.NO_WORKER, finding, f"Start {COMMAND} worker")
+    return HealthSummary(SummaryKind.NO_WORKER, finding, capitalize(START_WORKER))
 
 
 def describe_no_worker(report: ConnectionReport) -> str:

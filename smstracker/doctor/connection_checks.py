@@ -6,7 +6,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier.errors import START_DEMO
 from smstracker.clock import DAY, format_age, format_duration, utcnow
-from smstracker.command_name import COMMAND
+from smstracker.command_name import COMMAND, RESTART_WORKER, START_WORKER
 from smstracker.connection import wording
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window, build_report
@@ -23,6 +23,7 @@ from smstracker.database.problems import log_reason as database_cause
 from smstracker.doctor.check_result import CheckResult, ok, problem, strip_period, warning
 from smstracker.plurals import format_count
 from smstracker.refused.sentences import READY
+from smstracker.sms.typed_text import escape_invisible
 
 _ROTATION_FIXES = {
     Rotation.PROMOTED: MAKE_PRIMARY,
@@ -94,16 +95,17 @@ def _check_worker(report: ConnectionReport, is_stopped_demo: bool) -> CheckResul
     if report.storage_problem:
         cause = report.storage_problem.cause
         return problem("worker", f"not known: nothing can be stored ({cause})")
-    fix = f"start {COMMAND} worker, and keep it running"
-    return problem("worker", describe_no_worker(report), START_DEMO if is_stopped_demo else fix)
+    names = [escape_invisible(worker.name) for worker in report.workers[:1]]
+    detail = f"{describe_no_worker(report)}{f' (it was {names[0]})' if names else ''}"
+    return problem("worker", detail, START_DEMO if is_stopped_demo else START_WORKER)
 
 
 def _check_outbox(report: ConnectionReport) -> CheckResult:
     backlog = report.backlog
     if report.stuck_since:
         age = format_duration(report.at - report.stuck_since)
-        fix = f"see the log of {COMMAND} worker at worker_waits, and start it anew"
-        return problem("outbox", f"a message could be sent for {age}, but no worker takes it", fix)
+        detail = f"a message could be sent for {age}, but no worker takes it"
+        return problem("outbox", detail, RESTART_WORKER)
     messages = format_count(backlog.waiting, "message")
     scheduled = f", {backlog.scheduled:,} of them for a later time" if backlog.scheduled else ""
     paused = f"; {format_count(report.paused_senders, 'sender')} paused"
