@@ -46,7 +46,7 @@ def test_list_says_what_is_open_and_what_was(app: Flask) -> None:
     )
     assert advice.strip().startswith("What to do: Run flask doctor")
     assert past.startswith("ended  since ")
-    assert end.strip() == "It lasted 42 minutes; 6 messages were fetched."
+    assert end.strip() == "It lasted 42 minutes; the worker looked up 6 statuses meanwhile."
 
 
 def test_list_says_that_nobody_looks(app: Flask) -> None:

@@ -93,7 +93,7 @@ def test_page_shows_open_and_past_alerts(app: Flask, admin: Person) -> None:
     page = words(admin.get("/alerts").text)
     assert "6 of the newest 6 messages that Twilio accepted got no callback" in page
     assert "What to do: Run flask doctor" in page
-    assert "It lasted 42 minutes; 6 messages were fetched." in page
+    assert "It lasted 42 minutes; the worker looked up 6 statuses meanwhile." in page
     assert "The disk is nearly full" not in page
 
 

@@ -118,7 +118,7 @@ def test_mail_tells_of_the_beginning_once_and_of_the_end(
     scenes.add_messages(told, 9, **final | {"status_source": "callback"})
     evaluate_each_minute(told, clock, 12)
     assert len(inbox.mails) == 2
-    assert "It lasted 10 minutes; 6 messages were fetched." in inbox.newest
+    assert "It lasted 10 minutes; the worker looked up 6 statuses meanwhile." in inbox.newest
     assert notices(told) == [(TEAM, "begin", True), (TEAM, "end", True)]
 
 
@@ -465,7 +465,7 @@ def test_time_without_a_worker_is_told(
         db.session.remove()
     begin, end = (text for _, text in inbox.mails)
     assert "For 42 minutes no worker ran, or none could reach the database." in begin
-    assert "It lasted 42 minutes; 6 messages were fetched." in end
+    assert "It lasted 42 minutes; the worker looked up 6 statuses meanwhile." in end
 
 
 def test_outcomes_that_stay_unknown_are_not_said_to_be_settled(

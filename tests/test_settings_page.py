@@ -191,7 +191,7 @@ def test_many_sessions_are_summed_up(alice: Person) -> None:
         db.session.add_all(UserSession(key_hash=str(n), user_id=owner_id) for n in range(300))
         db.session.commit()
     page = words(alice.get("/settings").text)
-    assert "And 271 that were used less recently." in page
+    assert "And 271 sessions that were used less recently." in page
 
 
 def test_page_wants_a_sign_in(app: Flask) -> None:

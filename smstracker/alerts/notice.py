@@ -45,7 +45,7 @@ def compose(alert: Alert, occasion: str, notice_id: str) -> Notice:
     since = f"Since {format_moment(alert.began_at)}."
     links = [_alerts_page()]
     if occasion == END:
-        paragraphs = [describe_end(alert), f"Problem: {sentence}"]
+        paragraphs = [describe_end(alert), f"It was: {sentence}"]
     else:
         still = "" if occasion == BEGIN else "Still open. "
         advice = f"What to do: {rule.advise(alert.subject)}"
@@ -85,8 +85,8 @@ def describe_end(alert: Alert) -> str:
     """How long it lasted, what was fetched meanwhile, and what stays unknown."""
     duration = format_duration(max(alert.lasted, timedelta(minutes=1)))
     fetched = alert.counts.get("fetched", 0)
-    messages = format_count(fetched, "message was", "messages were")
-    tail = f"; {messages} fetched" if fetched else ""
+    statuses = format_count(fetched, "status", "statuses")
+    tail = f"; the worker looked up {statuses} meanwhile" if fetched else ""
     if unknown := alert.counts.get("unknown"):
         tail += f". The outcome of {format_count(unknown, 'message')} is still unknown"
     return f"It lasted {duration}{tail}."

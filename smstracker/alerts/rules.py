@@ -160,7 +160,8 @@ def _no_backup(_subject: str, counts: Counts) -> str:
 
 def _advise_code(subject: str) -> str:
     explanation = explain_code(subject)
-    return address_administrator(explanation.action) if explanation else ""
+    action = address_administrator(explanation.action) if explanation else ""
+    return action.replace("Reword it", "Ask the senders to reword the message", 1)
 
 
 _TROUBLE = (

@@ -31,7 +31,7 @@ from smstracker.people.user_pages import count_user_messages
 from smstracker.plurals import format_count
 from smstracker.privacy.former_users import count_unsettled, erase_former_users
 from smstracker.settings.mail_addresses import MailAddressError, normalize_email, refuse_pattern
-from smstracker.web.urls import sign_in_url
+from smstracker.web.urls import sign_in_url, tell_to_sign_in
 
 users = DatabaseErrorGroup("users", help="Who may sign in.")
 
@@ -81,7 +81,8 @@ def add(email: str, admin: bool | None) -> None:
     role = " as an administrator" if user.administrator else ""
     if admin is False:
         role = ", without the administrator role"
-    echo(f"{user.email} may sign in{role}.")
+    next_step = "" if user.last_sign_in_at else tell_to_sign_in()
+    echo(f"{user.email} may sign in{role}.{next_step}")
 
 
 @users.command("list")

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 bp = Blueprint("metrics", __name__)
 EXTENSION = "smstracker_metrics"
 MAX_AGE_SECONDS = 5.0
+_HOW_TO_SEND = "Send the token of METRICS_TOKEN: Authorization: Bearer ..."
 TEXT = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 
 
@@ -60,7 +61,9 @@ def metrics() -> ResponseReturnValue:
     scheme, _, sent_token = request.headers.get("Authorization", "").partition(" ")
     is_token = hmac.compare_digest(sent_token.strip().encode(), token.encode())
     if scheme.lower() != "bearer" or not is_token:
-        return "METRICS_TOKEN is needed\n", 401, {**TEXT, "WWW-Authenticate": "Bearer"}
+        is_sent = scheme.lower() == "bearer" and sent_token
+        problem = "The token is not METRICS_TOKEN" if is_sent else _HOW_TO_SEND
+        return f"{problem}\n", 401, {**TEXT, "WWW-Authenticate": "Bearer"}
     scrapes: Scrapes = current_app.extensions[EXTENSION]
     try:
         return scrapes.read(), 200, TEXT

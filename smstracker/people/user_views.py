@@ -27,7 +27,7 @@ from smstracker.people.user_pages import (
 )
 from smstracker.web.guards import require_administrator
 from smstracker.web.row_ids import parse_row_id
-from smstracker.web.urls import sign_in_url
+from smstracker.web.urls import sign_in_url, tell_to_sign_in
 
 NEW_LINK = "new_link"  # in the session: the user's id and the token
 
@@ -50,7 +50,7 @@ def add() -> ResponseReturnValue:
     with writing():
         user = add_user(form.address, administrator, actor)
     role = " as an administrator" if user.administrator else ""
-    flash(f"{user.email} may sign in{role}.")
+    flash(f"{user.email} may sign in{role}.{'' if user.last_sign_in_at else tell_to_sign_in()}")
     return redirect(url_for(".person", user_id=user.id), 303)
 
 

@@ -20,6 +20,7 @@ from smstracker.privacy.carrier_progress import count_not_asked, is_of_person, r
 from smstracker.privacy.export import write_export
 from smstracker.privacy.status_report import build_privacy_report
 from smstracker.privacy.typed_texts import count_typed_texts, describe_typed_texts
+from smstracker.sms.countries import region_in_a_sentence
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import PhoneNumberError
 from smstracker.web.guards import for_programs, require_administrator
@@ -121,7 +122,11 @@ def _describe_texts(count: int) -> str | None:
 
 def _render_overview(form: NumberForm) -> str:
     return render_template(
-        "privacy/overview.html", form=form, report=build_privacy_report(), now=utcnow()
+        "privacy/overview.html",
+        form=form,
+        region=region_in_a_sentence(settings().default_region),
+        report=build_privacy_report(),
+        now=utcnow(),
     )
 
 

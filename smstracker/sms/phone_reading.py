@@ -173,7 +173,7 @@ def _read_domestic(digits: str, region: str) -> Number:
     if (is_short or phonenumbers.is_emergency_number(digits, region)) and not number.is_valid:
         raise PhoneNumberError(
             "That is too short for a phone number. "
-            "Short codes and emergency numbers cannot be texted from here."
+            "No message is sent from here to short codes and emergency numbers."
         )
     # In North America the 1 is as often left out as typed: it is the country code as well.
     lacks_prefix = bool(trunk) and not has_prefix and code != NORTH_AMERICA

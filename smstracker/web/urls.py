@@ -20,6 +20,12 @@ def sign_in_url(token: str) -> str:
     return f"{settings().public_base_url}{AUTH_PREFIX}/link/{token}"
 
 
+def tell_to_sign_in() -> str:
+    """What to do for a user who never signed in: nothing is sent by itself."""
+    address = settings().public_base_url
+    return f" No mail is sent now: tell them to open {address} and type this address."
+
+
 def status_callback_url(public_id: object) -> str:
     """The absolute URL of a message's status callbacks; also in the worker, without endpoints."""
     return f"{settings().public_base_url}{STATUS_PATH}/{public_id}"
