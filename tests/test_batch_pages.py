@@ -261,7 +261,7 @@ def test_heading_that_is_a_formula_runs_in_no_file(app: Flask, alice: Person) ->
 def test_price_is_that_of_earlier_messages(app: Flask, alice: Person) -> None:
     earlier_message(alice, number(0), price_micros=7_900, price_unit="USD", segments=1)
     shown = page(alice, ready_batch(alice, people(100, "+491512345678,Ann")))
-    assert "about 0.79 USD, as Twilio charged for your last 1 messages; not known for +49" in shown
+    assert "about 0.79 USD, as Twilio charged for your last message; not known for +49" in shown
 
 
 def test_column_is_chosen_on_the_page(app: Flask, alice: Person) -> None:
@@ -306,7 +306,7 @@ def test_progress_counts_outcomes_and_reasons(app: Flask, alice: Person) -> None
     shown = page(alice, batch_id)
     assert "4 of 5 handed over (80 %)" in shown
     assert "Waiting here 1 Handed over 4 Waiting for an outcome 1 Delivered 1 Failed 2" in shown
-    assert "Left out 1 rows" in shown
+    assert "Left out 1 row that" in shown
     assert re.search(r"Why messages failed Reason Messages [^0-9]+ 2", shown)
 
 

@@ -370,7 +370,7 @@ def test_reconcile_says_what_kept_it_from_asking(app: Flask, alice: Person) -> N
     code, printed = reconcile(app, "--all")
     assert code == 1
     assert "1 message: 1 could not be looked up." in printed
-    assert "Error: 1 of 1 messages could not be looked up. Twilio could not be reached." in printed
+    assert "Error: 1 of 1 message could not be looked up. Twilio could not be reached." in printed
 
 
 def test_reconcile_says_that_the_simulated_carrier_is_not_started(
