@@ -13,9 +13,9 @@ from config import load
 from smstracker import create_app
 from smstracker.api.waiting import EXTENSION, Waiters
 from smstracker.clock import utcnow
-from smstracker.extensions import db
+from smstracker.extensions import db, writing
 from smstracker.messages.filter_links import ARGUMENTS
-from smstracker.models import Message, StatusEvent
+from smstracker.models import Message, StatusEvent, message_drafts
 from tests.clients import Person
 from tests.databases import migrate
 from tests.programs import Program
@@ -132,6 +132,22 @@ def test_failed_message_says_who_can_do_what(alice: Person, program: Program) ->
         "charged",
     }
     assert all(body["failure"].values())
+
+
+def test_message_that_was_sent_again_names_its_resend(
+    app: Flask, alice: Person, program: Program
+) -> None:
+    message = alice.has_message(status="undelivered", error_code="30003")
+    before = program.get(f"messages/{message.public_id}").json
+    assert before["resent_as"] is None
+    assert before["failure"]["send_again"].startswith("Yes.")
+    with app.app_context(), writing():
+        resend = message_drafts.create_resend(db.session.get_one(Message, message.id))
+        resend_id = str(resend.public_id)
+    listed = program.get("messages").json["messages"][-1]
+    for after in (program.get(f"messages/{message.public_id}").json, listed):
+        assert after["resent_as"] == resend_id
+        assert after["failure"]["send_again"] == "It has been sent again."
 
 
 def test_unknown_message_stays_unknown(alice: Person, program: Program) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
-from smstracker.batches import uploads
+from smstracker.batches import control, resending, uploads
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.models import Batch, Message, SavedText, SenderPace, message_drafts
@@ -506,6 +506,30 @@ def test_failed_messages_for_which_it_makes_sense_are_sent_again(app: Flask, ali
     resends = read_messages(app, resend_id)
     assert [message.resend_of_id for message in resends] == [originals[0].id, originals[3].id]
     assert "for whom it makes sense" not in page(alice, batch_id)
+
+
+@pytest.mark.parametrize("failed_before", [[0], [2], [0, 1, 2]])
+def test_nobody_is_sent_to_a_third_time_after_an_error_worth_one_retry(
+    app: Flask, alice: Person, failed_before: list[int]
+) -> None:
+    batch_id = ready_batch(alice, people(3))
+    start(app, batch_id)
+    queue(app)
+    for position in failed_before:
+        settle(app, batch_id, position, "undelivered", "30003")
+    with app.app_context(), writing():
+        control.stop(batch_id)
+    queue(app)
+    post(alice, f"{url(app, batch_id)}/again")
+    check(app)
+    start(app, batch_id + 1)
+    queue(app)
+    for position in range(3):
+        settle(app, batch_id + 1, position, "undelivered", "30003")
+    queue(app)
+    with app.app_context():
+        second = db.session.get_one(Batch, batch_id + 1)
+        assert resending.count_resendable(second, utcnow()) == 3 - len(failed_before)
 
 
 def test_message_that_was_sent_again_meanwhile_is_left_out(app: Flask, alice: Person) -> None:

@@ -20,11 +20,22 @@ from smstracker.web.problem_details import NO_HEADERS
 
 def describe_message(message: Message, now: datetime) -> dict[str, object]:
     """A message with all that is known of it; `failure` is None unless it failed."""
-    advice = find_advice(message)
+    [description] = _describe_messages([message], now)
+    return description
+
+
+def _describe_messages(messages: Sequence[Message], now: datetime) -> list[dict[str, object]]:
+    resends = Message.find_resends([m.id for m in messages if m.status in status.FINAL])
+    return [_describe(message, resends.get(message.id), now) for message in messages]
+
+
+def _describe(message: Message, resend: Message | None, now: datetime) -> dict[str, object]:
+    advice = find_advice(message, resend)
     return message_to_json(message, now) | {
         "status_source_label": source_phrase(message, message.status, message.status_source),
         "is_final": message.status in status.FINAL,
         "failure": asdict(advice) if advice else None,
+        "resent_as": str(resend.public_id) if resend else None,
         "reference": message.reference,
     }
 
@@ -32,7 +43,7 @@ def describe_message(message: Message, now: datetime) -> dict[str, object]:
 def describe_page(page: LogPage, now: datetime) -> dict[str, object]:
     """A page of messages, newest first, with the cursors of its neighbours."""
     return {
-        "messages": [describe_message(message, now) for message in page.messages],
+        "messages": _describe_messages(page.messages, now),
         "next": page.older_cursor,
         "previous": page.newer_cursor,
         "simulated": settings().demo,

@@ -24,7 +24,7 @@ from smstracker.models.batches import (
     BatchState,
 )
 from smstracker.models.messages import Message
-from smstracker.sms import status
+from smstracker.sms import error_guide, status
 
 CHUNK_ROWS = 500
 Failure = tuple[str, str | None]
@@ -94,12 +94,22 @@ def read_resent_rows(batch: Batch, now: datetime) -> Iterator[list[Row]]:
     db.session.rollback()
 
 
+def _has_failed_twice() -> ColumnElement[bool]:
+    """The condition that a message and its original failed with a code worth only one retry."""
+    original, codes = aliased(Message), error_guide.once_codes()
+    is_original = (original.id == Message.resend_of_id, original.error_code.in_(codes))
+    return Message.error_code.in_(codes) & exists().where(*is_original)
+
+
 def _find_failures(batch: Batch, now: datetime) -> list[Failure]:
-    """The kinds of failures after which a message may be sent again."""
+    """The kinds of failures after which a message may be sent again: if it has its text still, and
+    has not failed twice.
+    """
     columns = (Message.status, Message.error_code)
     failed = (*status.NEGATIVE, *status.NOT_SENT)
     query = select(*columns, func.min(Message.id)).group_by(*columns)
     query = query.where(batch.is_its_message, Message.status.in_(failed))
+    query = query.where(Message.content_deleted_at.is_(None), ~_has_failed_twice())
     kinds = db.session.execute(query).all()
     examples = ((word, code, db.session.get_one(Message, key)) for word, code, key in kinds)
     return [(word, code) for word, code, example in examples if not resend_refusal(example, now)]
@@ -111,12 +121,12 @@ def _is_resendable(batch: Batch, now: datetime) -> tuple[ColumnElement[bool], ..
     kinds = [(word, code or "") for word, code in _find_failures(batch, now)]
     words = Message.status.in_({word for word, _code in kinds})  # by the index
     code = func.coalesce(Message.error_code, "")
-    is_kind = words & tuple_(Message.status, code).in_(kinds)
+    is_kind = words & tuple_(Message.status, code).in_(kinds) & ~_has_failed_twice()
     if batch.state == BatchState.STOPPED:
         # Not what its owner has cancelled alone, before.
         is_kind |= (Message.status == "canceled") & (Message.status_at >= batch.ended_at)
     is_resent = exists().where(resend.resend_of_id == Message.id)
-    return (batch.is_its_message, is_kind, ~is_resent)
+    return (batch.is_its_message, is_kind, Message.content_deleted_at.is_(None), ~is_resent)
 
 
 def _is_left_out(batch: Batch) -> tuple[ColumnElement[bool], ...]:

@@ -42,8 +42,8 @@ class Advice:
         return [(label, text) for label, text in lines if text is not None]
 
 
-def find_advice(message: Message, resend: Message | None = None) -> Advice | None:
-    """The advice on a failed message; None for any other."""
+def find_advice(message: Message, resend: Message | None) -> Advice | None:
+    """The advice on a failed message, and on its `resend` if it has one; None for any other."""
     if message.status not in (*status.NEGATIVE, *status.NOT_SENT):
         return None
     reason = _explain(message)

@@ -223,6 +223,14 @@ class Message(Model):
         """Return the resend of this message."""
         return db.session.scalar(select(Message).where(Message.resend_of_id == self.id))
 
+    @classmethod
+    def find_resends(cls, ids: Collection[int]) -> dict[int, "Message"]:
+        """Find the resends of messages, by the ids of those."""
+        if not ids:
+            return {}
+        resends = db.session.scalars(select(cls).where(cls.resend_of_id.in_(ids)))
+        return {resend.resend_of_id: resend for resend in resends if resend.resend_of_id}
+
     def set_content(self, content: Content) -> None:
         service = is_messaging_service(content.sender)
         self.messaging_service_sid = content.sender if service else None

@@ -96,6 +96,12 @@ def explanations() -> Mapping[str, ErrorExplanation]:
 
 
 @cache
+def once_codes() -> frozenset[str]:
+    """The codes after which one second try is worth it, but no third."""
+    return frozenset(code for code, entry in explanations().items() if entry.resend == "once")
+
+
+@cache
 def stop_reasons() -> Mapping[str, ErrorExplanation]:
     """The explanations of our own reasons not to send, by `stop_reasons.StopReason`."""
     tables = tomllib.loads((_FOLDER / "stop_reasons.toml").read_text("utf-8"))
