@@ -136,6 +136,23 @@ def test_request_whose_batch_was_deleted_sends_nothing_again(make_app: MakeApp) 
     assert send(program, "other").status_code == 202
 
 
+@pytest.mark.both_databases
+def test_request_whose_batch_a_person_has_deleted_sends_nothing_again(
+    app: Flask, alice: Person
+) -> None:
+    program = Program(app, alice.email)
+    public_id = send(program, start_count=3).json["id"]
+    check(app)
+    alice.post(f"/batches/{public_id}/discard", page="/batches/new")
+    for _ in range(2):  # before and after a worker deletes its rows
+        again = send(program, start_count=3)
+        assert (again.status_code, again.json["code"]) == (409, "idempotency_key_reused")
+        assert "was deleted here" in again.json["detail"]
+        with app.app_context():
+            list(remove_expired_batches())
+    assert send(program, "other", start_count=2).status_code == 202
+
+
 @pytest.mark.parametrize("first_count", [None, 3])
 def test_same_people_with_the_right_number_under_another_key_are_sent_to(
     app: Flask, first_count: int | None

@@ -94,6 +94,8 @@ def store_upload(
     """
     upload_hash = hash_upload(owner_id, upload)
     if batch := Batch.find_by_key(owner_id, idempotency_key):
+        if batch.state == BatchState.DISCARDED:
+            raise KeyReusedError(None)
         if batch.upload_hash != upload_hash:
             raise KeyReusedError(batch)
         return batch, False
@@ -193,6 +195,7 @@ def discard(batch: Batch) -> bool:
     if batch.is_started:
         return False
     BatchFile.remove(db.session.connection(), [batch.id])
-    # Its form may be sent once more.
-    batch.state, batch.idempotency_key = BatchState.DISCARDED, uuid.uuid4()
+    batch.state = BatchState.DISCARDED
+    if batch.token_id is None:
+        batch.idempotency_key = uuid.uuid4()  # its form may be sent once more
     return True

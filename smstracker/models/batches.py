@@ -179,12 +179,13 @@ class Batch(Model):
 
     @classmethod
     def find_by_key(cls, owner_id: int, key: uuid.UUID) -> "Batch | None":
-        """Return the batch that a form or a request has made.
+        """Return the batch that a form or a request has made, also one that is given up.
 
         One owner's uploads wait for each other until the transaction ends.
         """
         db.session.execute(select(User.id).where(User.id == owner_id).with_for_update())
-        return db.session.scalar(cls.select_owned(owner_id).where(cls.idempotency_key == key))
+        is_made = (cls.owner_id == owner_id, cls.idempotency_key == key)
+        return db.session.scalar(select(cls).where(*is_made))
 
     @classmethod
     def find_unsent(cls, owner_id: int, upload_hash: bytes) -> "Batch | None":
