@@ -6,9 +6,8 @@ from flask import abort, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from smstracker.api import problem_kinds
 from smstracker.api.batch_request import queue_batch
-from smstracker.api.guard import current_caller
+from smstracker.api.guard import current_caller, sending_caller
 from smstracker.api.request_parts import check_arguments, read_json, read_key
 from smstracker.api.views import bp as bp
 from smstracker.batches.progress import read_progress
@@ -30,10 +29,7 @@ def send_batch() -> ResponseReturnValue:
     check_arguments()
     if (request.content_length or 0) > MAX_JSON_BYTES:
         abort(413)
-    caller = current_caller()
-    if not caller.rights.may_send:
-        raise ProblemError(problem_kinds.READ_ONLY, "This token may only read messages.")
-    batch, is_new = queue_batch(caller, read_key(), read_json())
+    batch, is_new = queue_batch(sending_caller(), read_key(), read_json())
     location = url_for("api.batch", public_id=batch.public_id)
     headers = {"Location": location} | ({} if is_new else {"Idempotent-Replayed": "true"})
     return jsonify(_describe(batch)), 202 if is_new else 200, headers

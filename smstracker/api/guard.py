@@ -58,6 +58,14 @@ def current_caller() -> Caller:
     return cast(Caller, g.api_caller)
 
 
+def sending_caller() -> Caller:
+    """Whose token the current request has, if it may send. Raises ProblemError."""
+    caller = current_caller()
+    if not caller.rights.may_send:
+        raise ProblemError(problem_kinds.READ_ONLY, "This token may only read messages.")
+    return caller
+
+
 def _read_secret() -> str:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     secret = secret.strip()

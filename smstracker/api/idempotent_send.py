@@ -11,10 +11,11 @@ from sqlalchemy import bindparam, select
 from smstracker.api import problem_kinds
 from smstracker.api.send_groups import save_message
 from smstracker.api.send_request import read_send_request
+from smstracker.api.sender_choice import check_sender
 from smstracker.clock import format_wait
 from smstracker.extensions import db
 from smstracker.models import AlreadySentError, Message, SendLimitError
-from smstracker.models.api_tokens import Caller, TokenRights
+from smstracker.models.api_tokens import Caller
 from smstracker.models.message_drafts import Draft, OwnLimitError
 from smstracker.models.rate_limits import RateLimitRule
 from smstracker.models.tombstones import HashedKind, keyed_hash
@@ -43,7 +44,7 @@ def queue_message(
     if earlier_id is not None:
         return _same_request(db.session.get(Message, earlier_id), request_hash), False
     send_request = read_send_request(fields, caller.rights, now)
-    _check_sender(caller.rights, send_request.content.sender)
+    check_sender(caller.rights, send_request.content.sender)
     draft = Draft(
         caller.owner_id,
         message_key,
@@ -90,12 +91,6 @@ def _limit_problem(detail: str, wait: timedelta) -> ProblemError:
     headers = {"Retry-After": str(max(ceil(wait.total_seconds()), 1))}
     sentence = f"{detail}. Nothing was saved. Try again in {format_wait(wait)}."
     return ProblemError(problem_kinds.SEND_LIMIT, sentence, headers=headers)
-
-
-def _check_sender(rights: TokenRights, sender: str) -> None:
-    if not rights.allows_sender(sender):
-        detail = f"This token may not send from {sender}."
-        raise ProblemError(problem_kinds.SENDER_FORBIDDEN, detail)
 
 
 def _same_request(message: Message | None, request_hash: str) -> Message:

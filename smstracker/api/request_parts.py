@@ -13,7 +13,7 @@ from smstracker.web.security import reading_body
 MAX_WAIT_SECONDS = 30
 KEY = re.compile(r"[ -~]{1,255}")
 PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
-WAIT = re.compile(r"[1-9]|[12][0-9]|30", re.ASCII)
+WAIT = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
 
 
 class FieldErrors(Exception):  # noqa: N818 - they are several
@@ -66,7 +66,7 @@ def requested_wait() -> int:
     wait = request.args.get("wait")
     if wait is None:
         return 0
-    if not WAIT.fullmatch(wait):
+    if not WAIT.fullmatch(wait) or int(wait) > MAX_WAIT_SECONDS:
         raise _invalid_argument("wait", f"Give “wait” as a number from 1 to {MAX_WAIT_SECONDS}.")
     return int(wait)
 

@@ -6,26 +6,29 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from smstracker.api.request_parts import FieldErrors, find_unknown
+from smstracker.api.sender_choice import choose_sender
 from smstracker.clock import CLOCK_TOLERANCE
 from smstracker.extensions import settings
-from smstracker.messages.senders import offered_senders
 from smstracker.models.api_tokens import TokenRights
-from smstracker.models.messages import Content
+from smstracker.models.messages import REFERENCE_LENGTH, Content
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import NO_NUMBER, PhoneNumberError
 from smstracker.sms.picture_addresses import find_address_problem
-from smstracker.sms.text_rules import MAX_PICTURES, find_text_problem, unix_lines
+from smstracker.sms.text_rules import (
+    MAX_PICTURES,
+    character_problem,
+    find_text_problem,
+    unix_lines,
+)
 from smstracker.sms.typed_text import is_blank
 from smstracker.web.problem_details import FieldError
 from smstracker.web.send_time import MAX_AHEAD
 
 NAMES = ("to", "text", "from", "media_urls", "send_at", "reference")
-REFERENCE_LENGTH = 64
 # RFC 3339, with the offset that says which moment is meant.
 MOMENT = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,10 @@ class _MessageReader:
         recipient = self._read("to", self._read_recipient)
         pictures = self._read_pictures()
         body = self._read("text", lambda text: self._read_text(text, bool(pictures)))
-        content = Content(recipient, self._read("from", self._read_sender), body, pictures)
+        sender = self._read(
+            "from", lambda _text: choose_sender(self.fields.get("from"), self.rights)
+        )
+        content = Content(recipient, sender, body, pictures)
         send_at = self._read_moment()
         reference = self._read("reference", self._read_reference) or None
         if self.errors:
@@ -78,10 +84,8 @@ class _MessageReader:
             return ""
         if not isinstance(value, str):
             raise ValueError(f'Give “{name}” as a text: "…".')
-        if "\0" in value:
-            raise ValueError("The text contains a character (NUL) that cannot be sent.")
-        if _SURROGATE.search(value):
-            raise ValueError("The text contains half of a character (a lone surrogate).")
+        if problem := character_problem(value):
+            raise ValueError(problem)
         return value
 
     def _read_recipient(self, text: str) -> str:
@@ -94,13 +98,6 @@ class _MessageReader:
         if problem := find_text_problem(text, has_pictures=has_pictures):
             raise ValueError(problem)
         return "" if is_blank(text) else text
-
-    def _read_sender(self, text: str) -> str:
-        offered = offered_senders()
-        if text and text not in offered:
-            raise ValueError(f"This app does not send from that. Use one of {', '.join(offered)}.")
-        allowed = [sender for sender in offered if self.rights.allows_sender(sender)]
-        return text or next(iter(allowed), offered[0])
 
     def _read_pictures(self) -> tuple[str, ...]:
         value = self.fields.get("media_urls")

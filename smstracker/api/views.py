@@ -16,7 +16,7 @@ from smstracker.api.answers import (
     describe_steps,
     message_answer,
 )
-from smstracker.api.guard import current_caller, require_token
+from smstracker.api.guard import current_caller, require_token, sending_caller
 from smstracker.api.idempotent_send import queue_message
 from smstracker.api.request_parts import (
     FieldErrors,
@@ -79,10 +79,7 @@ def description() -> ResponseReturnValue:
 def send() -> ResponseReturnValue:
     """Save the message for the workers, once for each Idempotency-Key."""
     check_arguments()
-    caller = current_caller()
-    if not caller.rights.may_send:
-        raise ProblemError(problem_kinds.READ_ONLY, "This token may only read messages.")
-    message, is_new = queue_message(caller, read_key(), read_json(), utcnow())
+    message, is_new = queue_message(sending_caller(), read_key(), read_json(), utcnow())
     headers = {} if is_new else {"Idempotent-Replayed": "true"}
     seconds, is_answered = preferred_wait(), False
     if seconds and not message.is_scheduled(utcnow()):

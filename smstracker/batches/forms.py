@@ -19,7 +19,7 @@ from smstracker.messages.senders import sender_choices
 from smstracker.models.batches import PART_BYTES
 from smstracker.sms.quiet_hours import QuietHours, read_minute
 from smstracker.sms.text_fields import TextTemplate
-from smstracker.sms.text_rules import length_problem, unix_lines
+from smstracker.sms.text_rules import character_problem, length_problem, unix_lines
 from smstracker.sms.typed_text import is_blank
 from smstracker.web.form_keys import read_form_key
 from smstracker.web.reader_settings import reader_zone
@@ -94,9 +94,7 @@ class BatchForm(FlaskForm):
         if is_blank(text):
             raise ValidationError("Type a text.")
         problem = length_problem(text) or TextTemplate(text).find_problem()
-        if not problem and "\0" in text:
-            problem = "The text contains a character (NUL) that cannot be sent."
-        if problem:
+        if problem := problem or character_problem(text):
             raise ValidationError(problem)
 
     def validate_file(self, field: Field) -> None:

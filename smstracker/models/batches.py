@@ -76,7 +76,7 @@ ROW_WARNINGS = (OPTED_OUT, LANDLINE, DUPLICATE, COSTLY)
 
 class Batch(Model):
     """One file and one text. `report` holds what the check has counted, by names of
-    `batches.report.BatchReport`; rows up to `queued_number` have their message,
+    `batches.row_check.FileReport`; rows up to `queued_number` have their message,
     `queued_count` of them could be sent.
     """
 

@@ -39,6 +39,7 @@ from smstracker.sms.identifiers import ERROR_CODE_LENGTH
 from smstracker.sms.messaging_service import is_messaging_service
 from smstracker.sms.status import DisplayStatus
 
+REFERENCE_LENGTH = 64
 BigId = BigInteger().with_variant(Integer, "sqlite")
 # Named as the columns were once: SQLite renames a constraint only by copying the table.
 IDEMPOTENCY_CONSTRAINT = "uq_message_owner_id_form_id"
@@ -156,7 +157,7 @@ class Message(Model):
     batch_id: Mapped[int | None] = mapped_column(BigInteger)
     # Of a program's request: its own name for the message, a keyed hash of the request, and its
     # token, which may be deleted.
-    reference: Mapped[str | None] = mapped_column(String(64))
+    reference: Mapped[str | None] = mapped_column(String(REFERENCE_LENGTH))
     request_hash: Mapped[str | None] = mapped_column(String(64))
     token_id: Mapped[int | None]
 

@@ -7,6 +7,7 @@ from smstracker.sms.typed_text import is_blank
 
 MAX_CHARACTERS = 1600
 MAX_PICTURES = 10
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def unix_lines(value: str | None) -> str:
@@ -23,7 +24,16 @@ def find_text_problem(text: str, *, has_pictures: bool = False) -> str | None:
         return problem
     if unfilled := find_unfilled_field(text):
         return f"“{unfilled}” is a field that only a batch fills in. Replace it by its words."
-    return "The text contains a character (NUL) that cannot be sent." if "\0" in text else None
+    return character_problem(text)
+
+
+def character_problem(text: str, noun: str = "The text") -> str | None:
+    """Why a text can neither be stored nor sent: PostgreSQL takes no NUL, UTF-8 no surrogate."""
+    if "\0" in text:
+        return f"{noun} contains a character (NUL) that cannot be sent."
+    if _SURROGATE.search(text):
+        return f"{noun} contains half of a character (a lone surrogate)."
+    return None
 
 
 def length_problem(text: str) -> str | None:
