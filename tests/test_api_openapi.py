@@ -13,6 +13,10 @@ from hypothesis import strategies
 from schemathesis import GenerationMode
 
 from smstracker.api import problem_kinds
+from smstracker.api.request_parts import MAX_WAIT_SECONDS
+from smstracker.batches.table import MAX_COLUMNS, MAX_ROWS
+from smstracker.models.batches import COLUMN_NAME_LENGTH
+from smstracker.models.messages import REFERENCE_LENGTH
 from smstracker.web import problem_details
 from smstracker.web.problem_details import Problem
 from tests.batches import people, read_batch, ready_batch
@@ -133,6 +137,19 @@ def test_fields_of_a_message_are_those_described(app: Flask) -> None:
     message = described()["components"]["schemas"]["Message"]
     sent = Program(app).send().json
     assert set(message["required"]) == set(message["properties"]) == set(sent)
+
+
+@pytest.mark.smoke
+def test_limits_are_those_described() -> None:
+    description = described()
+    schemas = description["components"]["schemas"]
+    [wait] = description["paths"]["/messages/{id}"]["get"]["parameters"]
+    rows = schemas["NewBatch"]["properties"]["rows"]
+    assert wait["schema"]["maximum"] == MAX_WAIT_SECONDS
+    assert schemas["NewMessage"]["properties"]["reference"]["maxLength"] == REFERENCE_LENGTH
+    assert schemas["NewBatch"]["properties"]["start_count"]["maximum"] == MAX_ROWS
+    assert (rows["maxItems"], rows["items"]["maxProperties"]) == (MAX_ROWS, MAX_COLUMNS)
+    assert rows["items"]["propertyNames"]["maxLength"] == COLUMN_NAME_LENGTH
 
 
 @pytest.mark.smoke

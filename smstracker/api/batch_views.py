@@ -75,8 +75,13 @@ def _count(batch: Batch) -> dict[str, int]:
 
 
 def _read_problems(batch: Batch) -> list[dict[str, object]]:
-    """The first rows that cannot be sent, by their number: the first one is row 1."""
+    """The first rows that cannot be sent, by their number: the first one is row 1.
+
+    Those of a file count its headings as a row.
+    """
+    heading_row = batch.report.get("heading_row")
+    offset = heading_row if isinstance(heading_row, int) else 0
     columns = (BatchRow.number, BatchRow.problem)
     query = select(*columns).where(BatchRow.batch_id == batch.id, BatchRow.problem.is_not(None))
     rows = db.session.execute(query.order_by(BatchRow.number).limit(MAX_PROBLEMS))
-    return [{"row": number - 1, "problem": problem} for number, problem in rows]
+    return [{"row": number - offset, "problem": problem} for number, problem in rows]

@@ -16,11 +16,12 @@ from sqlalchemy.engine import Connection
 from smstracker.batches import control
 from smstracker.batches.columns import ColumnError, Columns, match_columns
 from smstracker.batches.control import BatchRefusedError
+from smstracker.batches.program_rows import holds_program_rows, read_program_rows
 from smstracker.batches.recipient_history import find_row_warnings
 from smstracker.batches.resending import read_resent_rows
 from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker
 from smstracker.batches.sheet_file import VALUES_NOTE
-from smstracker.batches.table import EncodingChoiceError, SheetChoiceError, TableError
+from smstracker.batches.table import EncodingChoiceError, Row, SheetChoiceError, TableError
 from smstracker.batches.table_file import open_table
 from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE, reading_connection, to_json
@@ -43,6 +44,9 @@ log = logging.getLogger(__name__)
 
 CHUNK_ROWS = 500
 NO_GOOD_ROW = "None of the rows can be sent. Correct the file and upload it again."
+NO_GOOD_ROW_OF_PROGRAM = (
+    "None of the rows can be sent. Correct them and send them with another Idempotency-Key."
+)
 TOO_LARGE = (
     f"Up to row {{}} the file holds more than {MAX_ROWS_BYTES // 1024**2} MB of text. Delete the "
     "columns that the text does not need, or divide the file."
@@ -126,19 +130,29 @@ class _Check:
 
     def _check_file(self, path: Path, batch: DatabaseRow[tuple[object, ...]]) -> Columns:
         template, region = TextTemplate(batch.text), settings().default_region
+        if batch.token_id is not None and holds_program_rows(path):
+            columns, rows = read_program_rows(path, template)
+            checker = RowChecker(columns, template, batch.sender, region, has_formulas=False)
+            self._check_rows(rows, checker, batch)
+            self._notes = _notation_notes(template, columns)
+            return columns
         table = open_table(path, batch.sheet_name, batch.encoding)
         columns, rows = match_columns(
             table, template, region, batch.phone_column, has_heading=batch.has_heading
         )
-        checker = RowChecker(columns, template, batch.sender, region)
-        for chunk in _chunks(map(checker.check, rows)):
-            self._store(chunk, batch)
+        self._check_rows(rows, RowChecker(columns, template, batch.sender, region), batch)
         self._reading = {"heading_row": columns.heading_row, "encoding": table.encoding}
         if table.encoding:
             self._reading["letter_rows"] = self._report.letter_rows
         notes = [note for note in table.notes if columns.fields or note != VALUES_NOTE]
         self._notes = [*notes, *_notation_notes(template, columns)]
         return columns
+
+    def _check_rows(
+        self, rows: Iterable[Row], checker: RowChecker, batch: DatabaseRow[tuple[object, ...]]
+    ) -> None:
+        for chunk in _chunks(map(checker.check, rows)):
+            self._store(chunk, batch)
 
     def _copy_failed(self, batch: DatabaseRow[tuple[object, ...]]) -> Columns:
         """Check the rows anew whose messages another batch sends again."""
@@ -148,9 +162,9 @@ class _Check:
         columns = Columns(
             original.column_names, original.phone_position, original.field_positions, first_row=0
         )
-        checker = RowChecker(
-            columns, TextTemplate(batch.text), batch.sender, settings().default_region
-        )
+        # The first check has refused formulas; what begins with = is a program's own text.
+        template, region = TextTemplate(batch.text), settings().default_region
+        checker = RowChecker(columns, template, batch.sender, region, has_formulas=False)
         for rows in read_resent_rows(original, utcnow()):
             if rows:
                 self._store(list(map(checker.check, rows)), batch)
@@ -195,7 +209,9 @@ class _Check:
 
     def _finish(self, batch: DatabaseRow[tuple[object, ...]], columns: Columns) -> None:
         if not self._report.good:
-            state, problem = BatchState.REFUSED, NO_GOOD_ROW
+            is_file = batch.token_id is None
+            state = BatchState.REFUSED
+            problem = NO_GOOD_ROW if is_file else NO_GOOD_ROW_OF_PROGRAM
         else:
             state, problem = BatchState.READY, batch.problem  # that of a restore
         digest = self._digest.hexdigest()

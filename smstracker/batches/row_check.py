@@ -12,6 +12,7 @@ from smstracker.sms.phone_spelling import PhoneNumberError
 from smstracker.sms.segments import count_segments
 from smstracker.sms.text_fields import TextTemplate, find_unfilled_field
 from smstracker.sms.text_rules import find_text_problem, unix_lines
+from smstracker.sms.typed_text import is_blank
 
 MAX_SHOWN = 10
 MERGED = "The cell is merged with one above. Undo that, so that each row has its own."
@@ -38,13 +39,23 @@ class CheckedRow:
 
 
 class RowChecker:
-    """Checks the rows of one file, each by itself."""
+    """Checks the rows of one file, each by itself.
+
+    With `has_formulas`, a cell that begins with = is a formula, else a text like any other.
+    """
 
     def __init__(
-        self, columns: Columns, template: TextTemplate, sender: str | None, region: str
+        self,
+        columns: Columns,
+        template: TextTemplate,
+        sender: str | None,
+        region: str,
+        *,
+        has_formulas: bool = True,
     ) -> None:
         self._columns, self._template = columns, template
         self._sender, self._region = sender, region
+        self._has_formulas = has_formulas
         self._counted: tuple[str, int, tuple[str, ...]] = ("", 0, ())
 
     def check(self, row: Row) -> CheckedRow:
@@ -66,11 +77,11 @@ class RowChecker:
     def _read_recipient(self, row: Row) -> tuple[str | None, list[str]]:
         typed = _cell(row, self._columns.phone)
         name = self._columns.names[self._columns.phone]
-        if not typed:
+        if not typed.strip():
             return None, [
                 f"{name}: {_empty_reason(row, self._columns.phone, 'There is no number.')}"
             ]
-        if typed.startswith("="):
+        if self._is_formula(typed):
             return None, [f"{name}: {_FORMULA}"]
         try:
             return parse_recipient(typed, self._region), []
@@ -81,13 +92,16 @@ class RowChecker:
         problems = []
         for key, position in self._columns.fields.items():
             reason = None
-            if not values[key]:
+            if is_blank(values[key]):
                 reason = _empty_reason(row, position, "The cell is empty.")
-            elif values[key].startswith("="):
+            elif self._is_formula(values[key]):
                 reason = _FORMULA
             if reason:
                 problems.append(f"{self._columns.names[position]}: {reason}")
         return problems
+
+    def _is_formula(self, cell: str) -> bool:
+        return self._has_formulas and cell.startswith("=")
 
 
 def _empty_reason(row: Row, position: int, otherwise: str) -> str:
