@@ -138,7 +138,7 @@ def test_repeated_request_is_answered_when_it_would_be_refused_now(
         }
 
 
-@pytest.mark.parametrize("key", ["", " ", "x" * 256, "ä", "a\tb"])
+@pytest.mark.parametrize("key", ["", " ", "x" * 256, "ä", "a\tb", "a,b"])
 def test_key_is_needed_and_checked(program: Program, key: str) -> None:
     answer = program.post(
         "messages", json={"to": TO, "text": "x"}, headers={"Idempotency-Key": key}
@@ -146,6 +146,18 @@ def test_key_is_needed_and_checked(program: Program, key: str) -> None:
     assert answer.status_code == 400
     assert answer.json["code"] in ("idempotency_key_missing", "idempotency_key_invalid")
     assert program.messages() == []
+
+
+def test_key_that_comes_twice_is_refused(program: Program) -> None:
+    headers = [*program.headers.items(), ("Idempotency-Key", "k"), ("Idempotency-Key", "k")]
+    client = program.app.test_client(use_cookies=False)
+    answer = client.post("/api/v1/messages", json={"to": TO, "text": "x"}, headers=headers)
+    assert (answer.status_code, answer.json["code"]) == (400, "idempotency_key_invalid")
+    assert program.messages() == []
+
+
+def test_quotes_belong_to_the_key(program: Program) -> None:
+    assert [program.send(key).status_code for key in ("k", '"k"', "k")] == [202, 202, 200]
 
 
 def test_all_faults_are_told_at_once_in_the_words_of_the_form(program: Program) -> None:
@@ -184,6 +196,9 @@ def test_all_faults_are_told_at_once_in_the_words_of_the_form(program: Program) 
         ({"send_at": "2026-11-20T11:54:00Z"}, "send_at", "That time is past"),
         ({"send_at": "2026-12-20T12:01:00Z"}, "send_at", "within 30 days"),
         ({"send_at": 1795262400}, "send_at", "as a text"),
+        ({"send_at": ""}, "send_at", "with their offset"),
+        ({"send_at": " "}, "send_at", "with their offset"),
+        ({"from": ""}, "from", "does not send from that"),
     ],
 )
 def test_fault_is_told_with_its_field(
@@ -199,6 +214,7 @@ def test_fault_is_told_with_its_field(
     ("text", "moment"),
     [
         ("2026-11-20T18:00:00+01:00", NOON + timedelta(hours=5)),
+        ("2026-11-20T17:00Z", NOON + timedelta(hours=5)),
         ("2026-11-20t17:00:00.5z", NOON + timedelta(hours=5, seconds=0.5)),
         ("2026-11-20T11:59:00Z", NOON),  # a clock that is a little behind
     ],
@@ -232,7 +248,7 @@ def test_number_is_read_as_in_the_form(program: Program) -> None:
         (b'{"to": ' + b"9" * 5000 + b"}", "too many digits"),
         (b'{"to": ' + b"[" * 100 + b"]" * 100 + b"}", "nested more than"),
         (b"[" * 100_000, "nested more than"),
-        (b'{"to": "\xff"}', "Byte 8 is not valid UTF-8"),
+        (b'{"to": "\xff"}', "Byte 8 is not valid UTF-8. Write the JSON in UTF-8, as for"),
     ],
 )
 def test_json_that_means_nothing_certain_is_refused(
@@ -253,6 +269,20 @@ def test_content_has_to_be_json(program: Program, content_type: str) -> None:
     headers = {"Idempotency-Key": "k", "Content-Type": content_type}
     answer = program.post("messages", data=json.dumps({"to": TO, "text": "x"}), headers=headers)
     assert (answer.status_code, answer.json["code"]) == (415, "not_json")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
+def test_content_that_is_encoded_is_refused_by_its_encoding(
+    program: Program, encoding: str
+) -> None:
+    answer = program.send(headers={"Content-Encoding": encoding})
+    assert (answer.status_code, answer.json["code"]) == (415, "content_encoded")
+    assert f"“{encoding}”" in answer.json["detail"]
+    assert answer.headers["Accept-Encoding"] == "identity"
+
+
+def test_content_that_says_it_is_not_encoded_is_taken(program: Program) -> None:
+    assert program.send(headers={"Content-Encoding": "Identity"}).status_code == 202
 
 
 def test_large_content_is_refused(program: Program) -> None:

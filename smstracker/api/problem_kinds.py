@@ -53,7 +53,7 @@ KEY_INVALID = Problem(
     "idempotency_key_invalid",
     400,
     "The Idempotency-Key is not valid",
-    "Use 1 to 255 printable ASCII characters.",
+    "Use 1 to 255 printable ASCII characters without a comma, in one header.",
 )
 KEY_REUSED = Problem(
     "idempotency_key_reused",
@@ -69,6 +69,12 @@ MESSAGE_DELETED = Problem(
 )
 NOT_JSON = Problem(
     "not_json", 415, "The content is not JSON", "Send the header Content-Type: application/json."
+)
+ENCODED = Problem(
+    "content_encoded",
+    415,
+    "The content is encoded",
+    "Send the JSON as it is, without the header Content-Encoding.",
 )
 INVALID_JSON = Problem("invalid_json", 400, "The JSON cannot be read", _FIX)
 INVALID = Problem("invalid_request", 422, "The request is not valid", _FIX)

@@ -11,7 +11,7 @@ from smstracker.web.problem_details import FieldError, ProblemError
 from smstracker.web.security import reading_body
 
 MAX_WAIT_SECONDS = 30
-KEY = re.compile(r"[ -~]{1,255}")
+KEY = re.compile(r"[ -+\--~]{1,255}")  # several header lines come joined by commas
 PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
 WAIT = re.compile(r"[1-9][0-9]{0,5}", re.ASCII)
 
@@ -32,7 +32,7 @@ def read_key() -> str:
             problem_kinds.KEY_MISSING, "The header Idempotency-Key is missing or empty."
         )
     if not KEY.fullmatch(key):
-        detail = "The Idempotency-Key is too long, or has a character that is not ASCII."
+        detail = "The Idempotency-Key is too long, is no plain ASCII, has a comma, or came twice."
         raise ProblemError(problem_kinds.KEY_INVALID, detail)
     return key
 
@@ -41,6 +41,10 @@ def read_json() -> dict[str, object]:
     """The fields of the JSON object that is the content. Raises ProblemError."""
     if request.mimetype != "application/json":
         raise ProblemError(problem_kinds.NOT_JSON, "The content type is not application/json.")
+    encoding = request.headers.get("Content-Encoding", "").strip()
+    if encoding.lower() not in ("", "identity"):
+        detail = f"The content is encoded: Content-Encoding is “{encoding[:40]}”."
+        raise ProblemError(problem_kinds.ENCODED, detail, headers={"Accept-Encoding": "identity"})
     with reading_body():
         content = request.get_data()
     try:

@@ -25,9 +25,9 @@ from smstracker.web.problem_details import FieldError
 from smstracker.web.send_time import MAX_AHEAD
 
 NAMES = ("to", "text", "from", "media_urls", "send_at", "reference")
-# RFC 3339, with the offset that says which moment is meant.
+# RFC 3339, with the offset that says which moment is meant; Java leaves out seconds that are zero.
 MOMENT = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
 
 
@@ -133,10 +133,11 @@ class _MessageReader:
 
         def parse(text: str) -> str:
             nonlocal moment
-            moment = parse_moment(text, self.now) if text else None
+            moment = parse_moment(text, self.now)
             return ""
 
-        self._read("send_at", parse)
+        if self.fields.get("send_at") is not None:
+            self._read("send_at", parse)
         return moment
 
 

@@ -16,7 +16,8 @@ def parse_object(content: bytes) -> dict[str, object]:
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        raise JsonError(f"Byte {error.start} is not valid UTF-8.") from error
+        advice = "Write the JSON in UTF-8, as for “application/json; charset=utf-8”."
+        raise JsonError(f"Byte {error.start} is not valid UTF-8. {advice}") from error
     try:
         value = json.loads(text, object_pairs_hook=_to_object, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
