@@ -235,6 +235,16 @@ def test_preview_shows_any_row_and_its_neighbours(app: Flask, alice: Person) -> 
     assert "Hi Last" in page(alice, batch_id, "?row=5"), "a row that cannot be sent"
 
 
+@pytest.mark.both_databases
+@pytest.mark.parametrize("number", ["-1", "x", str(2**31), str(10**30)])
+def test_number_of_no_row_or_batch_is_no_server_error(
+    app: Flask, alice: Person, number: str
+) -> None:
+    batch_id = ready_batch(alice, people(1))
+    assert "Hi Person 0" in page(alice, batch_id, f"?row={number}")
+    assert alice.client.get(f"/batches?before={number}").status_code in (200, 404)
+
+
 def test_problems_and_warnings_are_shown_and_do_not_block(app: Flask, alice: Person) -> None:
     lines = [f"{position},Bad" for position in range(1, 13)]
     batch_id = ready_batch(alice, people(2, f"{number(0)},✓✓", *lines))

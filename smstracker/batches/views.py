@@ -33,6 +33,7 @@ from smstracker.models.batches import (
 )
 from smstracker.web import guards
 from smstracker.web.large_bodies import skim_fields, takes_upload
+from smstracker.web.row_ids import parse_row_id
 from smstracker.web.time_zones import place_names
 
 bp = Blueprint("batches", __name__, url_prefix="/batches")
@@ -40,11 +41,12 @@ bp.before_request(guards.require_sign_in)
 
 PAGE_SIZE = 50
 MAX_SAVED_TEXTS = 100
+MAX_ROW_NUMBER = 2**31  # of the column
 
 
 @bp.get("")
 def overview() -> ResponseReturnValue:
-    before = request.args.get("before", type=int)
+    before = parse_row_id(request.args.get("before"))
     query = Batch.select_owned(current_user.id).order_by(Batch.id.desc())
     if before is not None:
         query = query.where(Batch.id < before)
@@ -266,6 +268,14 @@ def _show(public_id: uuid.UUID) -> ResponseReturnValue:
     return redirect(url_for(".batch", public_id=public_id), 303)
 
 
+def _parse_row_number(text: str) -> int:
+    """The number of a row in the address. Raises ValueError for one that no file has."""
+    number = int(text)
+    if number not in range(MAX_ROW_NUMBER):
+        raise ValueError
+    return number
+
+
 def _form_page(form: BatchForm, code: int, notice: str | None = None) -> ResponseReturnValue:
     saved = SavedText.select_owned(current_user.id).limit(MAX_SAVED_TEXTS)
     html = render_template(
@@ -284,6 +294,7 @@ def _page(batch: Batch, code: int, notice: str | None = None) -> ResponseReturnV
     now = utcnow()
     is_ready = batch.state == BatchState.READY
     is_checked = is_ready or batch.state == BatchState.REFUSED
+    row_number = request.args.get("row", type=_parse_row_number)
     progress = read_progress(batch, now) if batch.is_started else None
     may_resend = batch.state in OVER and progress and (progress.failures or progress.not_sent)
     question = request.args.get("ask") if batch.state in UNDER_WAY else None
@@ -293,7 +304,7 @@ def _page(batch: Batch, code: int, notice: str | None = None) -> ResponseReturnV
         "batches/batch.html",
         batch=batch,
         notice=notice,
-        preview=read_preview(batch, request.args.get("row", type=int), now) if is_ready else None,
+        preview=read_preview(batch, row_number, now) if is_ready else None,
         problems=read_problems(batch) if is_checked else (),
         reading=describe_reading(batch) if is_checked else None,
         encodings=OLD_ENCODINGS,
