@@ -126,6 +126,17 @@ def test_names_that_are_wrong_are_told_at_once(
     assert response.json["errors"][0]["field"] == "rows"
 
 
+def test_names_may_come_in_any_order_and_null_is_left_out(app: Flask) -> None:
+    program, row = Program(app), {"to": number(0), "name": "Ann", "city": "Bonn"}
+    text = "((name)) of ((city))"
+    first = send(program, [row, row], text)
+    assert first.status_code == 202
+    for other in (dict(reversed(row.items())), row | {"note": None}):
+        repeated = send(program, [other, row], text)
+        assert (repeated.status_code, repeated.json["id"]) == (200, first.json["id"])
+    assert send(program, [row | {"city": "Köln"}, row], text).status_code == 409
+
+
 def test_names_that_the_text_does_not_need_may_be_alike(app: Flask) -> None:
     rows = [{"to": number(1), "name": "Ann", "Note": "a", "note": "b"}]
     assert send(Program(app), rows).status_code == 202

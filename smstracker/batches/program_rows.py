@@ -5,6 +5,8 @@ Nothing is guessed as for files of people: a text stays as it is, and the first 
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
@@ -17,9 +19,13 @@ TO = "to"
 
 
 def pack_rows(names: Sequence[str], rows: Iterable[Mapping[str, str]]) -> PackedFile:
-    """Pack rows of texts by name. TO is among the names, and no field of the text is twice."""
-    lines = [json.dumps(value, sort_keys=True) for value in (list(names), *rows)]
-    return pack_file(["\n".join(lines).encode()])
+    """Pack rows of texts by name. TO is among the names, and no field of the text is twice.
+
+    The digest is that of the rows alone: whoever repeats a request may order the names anew.
+    """
+    lines = [json.dumps(row, sort_keys=True) for row in rows]
+    content = "\n".join([json.dumps(list(names)), *lines]).encode()
+    return replace(pack_file([content]), digest=sha256("\n".join(lines).encode()).hexdigest())
 
 
 def holds_program_rows(path: Path) -> bool:

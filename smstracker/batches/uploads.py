@@ -24,7 +24,7 @@ from smstracker.sms.quiet_hours import QuietHours
 
 @dataclass(frozen=True, slots=True)
 class PackedFile:
-    """A file as it is stored: compressed parts, and the digest of its bytes."""
+    """A file as it is stored: compressed parts, and the digest of its content."""
 
     digest: str
     parts: Sequence[bytes]
