@@ -5,7 +5,7 @@ import io
 import re
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from smstracker.models import Batch, Message, SavedText, SenderPace, message_dra
 from smstracker.models.batches import BatchState
 from smstracker.privacy.batch_removal import remove_expired_batches
 from smstracker.privacy.removal import delete_messages
+from smstracker.sms.quiet_hours import QuietHours
 from smstracker.web.request_framing import MAX_UPLOAD_BYTES
 from tests import spreadsheets
 from tests.batches import (
@@ -436,6 +437,27 @@ def test_page_of_a_batch_that_is_over_follows_its_outcomes(app: Flask, alice: Pe
         assert ("data-refresh" in alice.client.get(url(app, batch_id)).text) is refreshes
 
 
+def test_message_of_a_batch_says_why_it_waits(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(1))
+    start(app, batch_id)
+    queue(app)
+    [message] = read_messages(app, batch_id)
+
+    def shown() -> str:
+        return words(alice.client.get(f"/messages/{message.public_id}").text)
+
+    assert "Batch people.csv" in shown()
+    assert "Its batch" not in shown()
+    post(alice, f"{url(app, batch_id)}/pause")
+    assert "Its batch is paused. It is not sent until you press Resume there." in shown()
+    post(alice, f"{url(app, batch_id)}/resume")
+    with app.app_context(), writing():
+        batch = db.session.get_one(Batch, batch_id)
+        batch.set_quiet_hours(QuietHours(0, 24 * 60 - 1, "UTC"))
+    with time_machine.travel(datetime(2026, 11, 28, 12, 0, tzinfo=UTC), tick=False):
+        assert "Its batch has quiet hours. It goes on at 28 Nov 2026, 23:59" in shown()
+
+
 def test_quiet_hours_are_set_and_shown(app: Flask, alice: Person) -> None:
     window = {"quiet_from": "00:00", "quiet_until": "23:59", "quiet_zone": "berlin"}
     post_form(alice, people(1), **window)
@@ -508,6 +530,9 @@ def test_failed_messages_for_which_it_makes_sense_are_sent_again(app: Flask, ali
     response = post(alice, f"{path}/again")
     assert post(alice, f"{path}/again").location == response.location, "one batch"
     check(app)
+    assert "Prepared to be sent again, and not sent yet: people.csv (again)" in page(
+        alice, batch_id
+    )
     assert "Send to 2 people" in words(alice.client.get(response.location).text)
     resend_id = batch_id + 1
     start(app, resend_id)
@@ -515,6 +540,7 @@ def test_failed_messages_for_which_it_makes_sense_are_sent_again(app: Flask, ali
     originals = read_messages(app, batch_id)
     resends = read_messages(app, resend_id)
     assert [message.resend_of_id for message in resends] == [originals[0].id, originals[3].id]
+    assert "Sent again as people.csv (again)" in page(alice, batch_id)
     assert "for whom it makes sense" not in page(alice, batch_id)
 
 

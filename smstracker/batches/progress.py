@@ -78,8 +78,7 @@ def read_progress(batch: Batch, now: datetime) -> BatchProgress:
     remaining = in_outbox + max(batch.good_count - batch.queued_count, 0)
     is_stopped, is_running = batch.state == BatchState.STOPPED, batch.state == BatchState.RUNNING
     waiting, not_sent = (0, not_sent + remaining) if is_stopped else (remaining, not_sent)
-    quiet = batch.quiet_hours
-    is_quiet = quiet is not None and is_running and quiet.holds(now)
+    quiet_until = batch.quiet_end(now)
     pause = find_pauses(now).get(batch.sender) if is_running and waiting else None
     return BatchProgress(
         total=batch.good_count,
@@ -87,8 +86,8 @@ def read_progress(batch: Batch, now: datetime) -> BatchProgress:
         not_sent=not_sent,
         states=states,
         failures=_count_failures(batch) if states[State.FAILED] else [],
-        finish_at=None if is_quiet or pause else _forecast_finish(batch, waiting, now),
-        quiet_until=quiet.ends_after(now) if quiet and is_quiet else None,
+        finish_at=None if quiet_until or pause else _forecast_finish(batch, waiting, now),
+        quiet_until=quiet_until,
         pause=pause,
     )
 

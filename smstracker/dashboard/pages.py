@@ -19,7 +19,7 @@ from smstracker.messages.send_pauses import find_message_pauses
 from smstracker.messages.senders import sender_choices
 from smstracker.messages.state_counts import CappedCount
 from smstracker.messages.timeline import build_timeline
-from smstracker.models import ApiToken, Message, SavedText, StatusEvent, event_feed
+from smstracker.models import ApiToken, Batch, Message, SavedText, StatusEvent, event_feed
 from smstracker.simulator.scenarios import SCENARIOS
 from smstracker.sms.countries import region_in_a_sentence
 from smstracker.sms.gsm_replacements import cost_advice
@@ -66,6 +66,7 @@ def render_message(
         "original": message.original(),
         "resend": message.resend(),
         "pauses": find_message_pauses([message], now),
+        "batch": db.session.get(Batch, message.batch_id) if message.batch_id else None,
         "token_name": ApiToken.find_name(message.token_id),
         "position": position,
         "now": now,

@@ -157,6 +157,11 @@ class Batch(Model):
             return None
         return QuietHours(self.quiet_from, self.quiet_until, self.quiet_zone)
 
+    def quiet_end(self, now: datetime) -> datetime | None:
+        """When the quiet hours end that keep a batch waiting; None if none do."""
+        quiet = self.quiet_hours if self.state == BatchState.RUNNING else None
+        return quiet.ends_after(now) if quiet and quiet.holds(now) else None
+
     def set_quiet_hours(self, quiet: QuietHours | None) -> None:
         self.quiet_from = quiet.start if quiet else None
         self.quiet_until = quiet.end if quiet else None
