@@ -4,84 +4,25 @@ import csv
 
 import pytest
 
-from smstracker.batches.columns import ColumnError, Columns, match_columns
+from smstracker.batches.columns import match_columns
 from smstracker.batches.pasted import split_pasted
-from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker
+from smstracker.batches.phone_column import ColumnError
+from smstracker.batches.row_check import FileReport, RowChecker
 from smstracker.batches.table import Row, Table, TableError
 from smstracker.models.batches import COSTLY, DUPLICATE
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import PhoneNumberError
 from smstracker.sms.text_fields import TextTemplate, find_unfilled_field
+from tests.tables import NUMBER, SENDER, US, check, match, problems, table_of
 
 HI = TextTemplate("Hi ((name))")
-US, DE, SENDER = "US", "DE", "+15550006666"
-NUMBER = "+15558675310"
-
-
-def table_of(*lines: str) -> Table:
-    rows = ((number, line.split("|")) for number, line in enumerate(lines, start=1))
-    return Table(Row(number, cells) for number, cells in rows if any(cells))
-
-
-def match(*lines: str, text: str = "", region: str = US, phone: str | None = None) -> Columns:
-    return match_columns(table_of(*lines), TextTemplate(text), region, phone)[0]
-
-
-def phone_column(*lines: str, region: str = US, phone: str | None = None) -> str:
-    columns = match(*lines, region=region, phone=phone)
-    return columns.names[columns.phone]
+DE = "DE"
 
 
 def column_problems(*lines: str, text: str = "") -> list[str]:
     with pytest.raises(ColumnError) as error:
         match(*lines, text=text)
     return [*error.value.problems]
-
-
-def check(*lines: str, text: str = "Hello", region: str = US) -> list[CheckedRow]:
-    template = TextTemplate(text)
-    columns, rows = match_columns(table_of(*lines), template, region)
-    return list(map(RowChecker(columns, template, SENDER, region).check, rows))
-
-
-def problems(*lines: str, text: str = "Hello", region: str = US) -> list[str | None]:
-    return [checked.problem for checked in check(*lines, text=text, region=region)]
-
-
-@pytest.mark.parametrize(
-    "heading",
-    ["phone", "Phone number", "MOBILE", "Telefon", "Handynummer", "to", "tel.", "Téléfono", "手机"],
-)
-def test_the_numbers_are_in_the_column_that_is_called_so(heading: str) -> None:
-    assert phone_column(f"id|{heading}|name", f"4155552671|{NUMBER}|Ann") == heading
-
-
-def test_the_numbers_are_found_by_their_look_if_no_column_is_called_so() -> None:
-    assert phone_column("who|contact", f"Ann|{NUMBER}", "Bo|(415) 555-2671") == "contact"
-
-
-def test_dates_and_short_numbers_are_no_phone_numbers() -> None:
-    assert phone_column("who|since|id", f"{NUMBER}|2026-01-15|12345") == "who"
-
-
-def test_two_columns_of_numbers_are_a_question() -> None:
-    lines = ("phone|mobile|name", f"{NUMBER}|+14155552671|Ann")
-    assert "“phone”, “mobile”. Choose one." in column_problems(*lines)[0]
-    assert phone_column(*lines, phone="mobile") == "mobile"
-
-
-def test_an_empty_second_column_or_one_of_other_words_asks_nothing() -> None:
-    assert phone_column("phone|mobile|whatsapp", f"{NUMBER}||yes") == "phone"
-
-
-def test_numbers_that_lost_their_plus_still_show_their_column() -> None:
-    assert phone_column("who|contact", "Ann|15112345678", region=DE) == "contact"
-
-
-def test_without_a_number_the_column_is_asked() -> None:
-    with pytest.raises(ColumnError) as error:
-        match("name|age", "Ann|31")
-    assert error.value.choices == ["name", "age"]
 
 
 def test_without_headings_the_first_row_is_sent_to() -> None:

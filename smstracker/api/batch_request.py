@@ -8,7 +8,7 @@ from typing import TypeGuard
 from smstracker.api import problem_kinds
 from smstracker.api.request_parts import FieldErrors, find_unknown
 from smstracker.api.sender_choice import check_sender, choose_sender
-from smstracker.batches.columns import quote_names
+from smstracker.batches.phone_column import quote_names
 from smstracker.batches.program_rows import TO, pack_rows
 from smstracker.batches.table import MAX_COLUMNS, MAX_ROW_CHARACTERS, MAX_ROWS
 from smstracker.batches.uploads import (

@@ -14,8 +14,9 @@ from sqlalchemy import select, update
 from sqlalchemy.engine import Connection
 
 from smstracker.batches import control
-from smstracker.batches.columns import ColumnError, Columns, match_columns
+from smstracker.batches.columns import Columns, match_columns
 from smstracker.batches.control import BatchRefusedError
+from smstracker.batches.phone_column import ColumnError
 from smstracker.batches.program_rows import holds_program_rows, read_program_rows
 from smstracker.batches.recipient_history import find_row_warnings
 from smstracker.batches.resending import read_resent_rows
@@ -54,6 +55,10 @@ TOO_LARGE = (
 NO_ROOM = (
     f"With row {{}} of this file, more than {MAX_DRAFT_BYTES // 1024**2} MB are uploaded and not "
     "sent. Send or delete other batches first, then upload the file again."
+)
+WRONG_COLUMN = (
+    "No row has a number that can be sent to in the column “{name}”. Choose another column, or "
+    "correct the file and upload it again."
 )
 NOT_CHECKED = (
     "The file could not be checked. Tell an administrator, who finds the cause in the log of the "
@@ -208,12 +213,16 @@ class _Check:
         }
 
     def _finish(self, batch: DatabaseRow[tuple[object, ...]], columns: Columns) -> None:
+        choices: Sequence[str] = ()
+        state, problem = BatchState.READY, batch.problem  # that of a restore
         if not self._report.good:
             is_file = batch.token_id is None
             state = BatchState.REFUSED
             problem = NO_GOOD_ROW if is_file else NO_GOOD_ROW_OF_PROGRAM
-        else:
-            state, problem = BatchState.READY, batch.problem  # that of a restore
+            if not self._report.numbers and columns.other_phones:
+                problem = WRONG_COLUMN.format(name=columns.names[columns.phone][:40])
+                choices = columns.other_phones
+                self._reading["choice"] = "column"
         digest = self._digest.hexdigest()
         parts = (batch.owner_id, "batch", batch.sender, digest)
         # In one transaction: a program's batch that is ready has been started, or says why not.
@@ -229,7 +238,7 @@ class _Check:
                 "good_count": self._report.good,
                 "segments": self._report.segments,
                 "report": {**self._report.to_json(), **self._reading, "notes": self._notes},
-                "choices": [],
+                "choices": list(dict.fromkeys(choices)),
             }
             self._end(connection, state, problem, changes)
             if state is BatchState.READY and batch.start_count is not None:

@@ -131,6 +131,7 @@ class FileReport:
 
     rows: int = 0
     good: int = 0
+    numbers: int = 0  # rows with a number, good or not
     segments: int = 0
     segments_by_country: Counter[str] = field(default_factory=Counter)
     people_by_country: Counter[str] = field(default_factory=Counter)
@@ -152,6 +153,7 @@ class FileReport:
         """Count a row; return the bits of its warnings."""
         self.rows += 1
         self._note_letters(checked.row)
+        self.numbers += checked.recipient is not None
         if checked.problem is not None or checked.recipient is None:
             return 0
         self.good += 1

@@ -42,6 +42,10 @@ class Row:
     merged: frozenset[int] = frozenset()
     uncomputed: frozenset[int] = frozenset()
 
+    def cell(self, position: int) -> str:
+        """Return the cell at a position; "" beyond the last one."""
+        return self.cells[position] if position < len(self.cells) else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
