@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from smstracker.batches import control
 from smstracker.batches.columns import Columns, match_columns
 from smstracker.batches.control import BatchRefusedError
-from smstracker.batches.phone_column import ColumnError
+from smstracker.batches.phone_column import ColumnError, quote_names
 from smstracker.batches.program_rows import holds_program_rows, read_program_rows
 from smstracker.batches.recipient_history import find_row_warnings
 from smstracker.batches.resending import read_resent_rows
@@ -151,6 +151,12 @@ class _Check:
             self._reading["letter_rows"] = self._report.letter_rows
         notes = [note for note in table.notes if columns.fields or note != VALUES_NOTE]
         self._notes = [*notes, *_notation_notes(template, columns)]
+        if count := self._report.completed:
+            names = [columns.names[position] for position in columns.countries]
+            self._notes.append(
+                f"{format_count(count, 'number')} without + got the country code from "
+                f"{quote_names(names)}."
+            )
         return columns
 
     def _check_rows(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain, islice
 
+from smstracker.batches.country_columns import find_country_columns
 from smstracker.batches.phone_column import (
     ColumnError,
     find_others,
@@ -24,7 +25,8 @@ class Columns:
     """The names of all columns, the position of the numbers and of each field, by its key.
 
     `first_row` is the number of the first row that is sent to, `heading_row` that of the headings.
-    `other_phones` are the names of other columns that may hold the numbers.
+    `countries` are the positions of what tells the country of a number, `other_phones` the names of
+    other columns that may hold the numbers.
     """
 
     names: Sequence[str]
@@ -32,6 +34,7 @@ class Columns:
     fields: Mapping[str, int]
     first_row: int
     heading_row: int | None = None
+    countries: Sequence[int] = ()
     other_phones: Sequence[str] = ()
 
 
@@ -60,10 +63,11 @@ def match_columns(
     names = _name_columns(data, None if heading is None else sample[heading])
     headings = names if heading is not None else [""] * len(names)
     fields, problems = _match_fields(names, template, has_heading=heading is not None)
+    countries = find_country_columns(headings, data, region)
     choices: list[str] = []
     phone = 0
     try:
-        phone = find_phone_column(names, headings, data, region, (), phone_name)
+        phone = find_phone_column(names, headings, data, region, countries, phone_name)
     except ColumnError as error:
         problems, choices = [*error.problems, *problems], [*error.choices]
     if problems:
@@ -74,7 +78,8 @@ def match_columns(
         )
     heading_row = None if heading is None else sample[heading].number
     others = find_others(names, data, phone)
-    columns = Columns(names, phone, fields, data[0].number, heading_row, others)
+    countries = [position for position in countries if position != phone]
+    columns = Columns(names, phone, fields, data[0].number, heading_row, countries, others)
     return columns, chain(data, table.rows)
 
 

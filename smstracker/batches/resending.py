@@ -82,7 +82,9 @@ def read_resent_rows(batch: Batch, now: datetime) -> Iterator[list[Row]]:
     after = 0
     while rows := db.session.scalars(BatchRow.select_next(batch.id, after, CHUNK_ROWS)).all():
         after = rows[-1].number
-        by_number = {row.number: Row(row.number, row.cells) for row in rows}
+        by_number = {
+            row.number: Row(row.number, row.cells, recipient=row.recipient) for row in rows
+        }
         keys = {batch.message_key(number): row for number, row in by_number.items()}
         query = select(Message.idempotency_key).where(*is_resendable)
         failed = db.session.scalars(query.where(Message.idempotency_key.in_(keys))).all()

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from smstracker.batches.columns import Columns
+from smstracker.batches.country_columns import complete_number, read_country
 from smstracker.batches.price import country_code
 from smstracker.batches.table import Row
 from smstracker.models.batches import COSTLY, DUPLICATE, ROW_WARNINGS
@@ -27,7 +28,8 @@ _FORMULA = "There is a formula in the cell. Put its result there."
 class CheckedRow:
     """One row with what would be sent, or why nothing can be.
 
-    `number` is the row of the file; `costly` are the characters that make the text longer.
+    `number` is the row of the file; `costly` are the characters that make the text longer,
+    `is_completed` tells that the country code is that of another column.
     """
 
     row: Row
@@ -36,6 +38,7 @@ class CheckedRow:
     problem: str | None
     segments: int = 0
     costly: tuple[str, ...] = ()
+    is_completed: bool = False
 
 
 class RowChecker:
@@ -59,8 +62,8 @@ class RowChecker:
         self._counted: tuple[str, int, tuple[str, ...]] = ("", 0, ())
 
     def check(self, row: Row) -> CheckedRow:
-        recipient, problems = self._read_recipient(row)
-        values = {key: unix_lines(_cell(row, p)) for key, p in self._columns.fields.items()}
+        recipient, is_completed, problems = self._read_recipient(row)
+        values = {key: unix_lines(row.cell(p)) for key, p in self._columns.fields.items()}
         problems += self._find_value_problems(row, values)
         if len(row.cells) > len(self._columns.names):
             problems.append("It has more cells than there are columns. Quotes may be missing.")
@@ -72,21 +75,32 @@ class RowChecker:
         if self._counted[0] != text:  # without fields, all texts are alike
             segments = count_segments(text, self._sender)
             self._counted = (text, segments.count, segments.costly)
-        return CheckedRow(row, recipient, text, None, *self._counted[1:])
+        return CheckedRow(row, recipient, text, None, *self._counted[1:], is_completed)
 
-    def _read_recipient(self, row: Row) -> tuple[str | None, list[str]]:
-        typed = _cell(row, self._columns.phone)
+    def _read_recipient(self, row: Row) -> tuple[str | None, bool, list[str]]:
+        """Return the number, whether its country code is that of another column, and problems."""
+        if row.recipient:
+            return row.recipient, False, []
+        typed = row.cell(self._columns.phone)
         name = self._columns.names[self._columns.phone]
+        problem = None
         if not typed.strip():
-            return None, [
-                f"{name}: {_empty_reason(row, self._columns.phone, 'There is no number.')}"
-            ]
-        if self._is_formula(typed):
-            return None, [f"{name}: {_FORMULA}"]
-        try:
-            return parse_recipient(typed, self._region), []
-        except PhoneNumberError as error:
-            return None, [f"{name}: {error}"]
+            problem = _empty_reason(row, self._columns.phone, "There is no number.")
+        elif self._is_formula(typed):
+            problem = _FORMULA
+        else:
+            try:
+                return *self._complete(row, typed), []
+            except PhoneNumberError as error:
+                problem = str(error)
+        return None, False, [f"{name}: {problem}"]
+
+    def _complete(self, row: Row, typed: str) -> tuple[str, bool]:
+        places = [position for position in self._columns.countries if row.cell(position)]
+        if not places:
+            return parse_recipient(typed, self._region), False
+        cells = [read_country(self._columns.names[p], row.cell(p)) for p in places]
+        return complete_number(typed, cells, self._region)
 
     def _find_value_problems(self, row: Row, values: dict[str, str]) -> list[str]:
         problems = []
@@ -111,10 +125,6 @@ def _empty_reason(row: Row, position: int, otherwise: str) -> str:
     return MERGED if position in row.merged else otherwise
 
 
-def _cell(row: Row, position: int) -> str:
-    return row.cells[position] if position < len(row.cells) else ""
-
-
 def _find_filled_problem(text: str) -> str | None:
     if unfilled := find_unfilled_field(text):
         return f"The text would still hold “{unfilled}”. Take the brackets out of the cell."
@@ -132,6 +142,7 @@ class FileReport:
     rows: int = 0
     good: int = 0
     numbers: int = 0  # rows with a number, good or not
+    completed: int = 0  # good rows whose country code is that of another column
     segments: int = 0
     segments_by_country: Counter[str] = field(default_factory=Counter)
     people_by_country: Counter[str] = field(default_factory=Counter)
@@ -157,6 +168,7 @@ class FileReport:
         if checked.problem is not None or checked.recipient is None:
             return 0
         self.good += 1
+        self.completed += checked.is_completed
         self.segments += checked.segments
         country = country_code(checked.recipient)
         self.segments_by_country[country] += checked.segments

@@ -34,13 +34,15 @@ class Row:
     """One row: `number` as a spreadsheet counts, cells as text, empty ones at the end left out.
 
     `merged` are the positions of empty cells that belong to a merged one further up,
-    `uncomputed` those of formulas whose result is not in the file.
+    `uncomputed` those of formulas whose result is not in the file. `recipient` is the number that
+    the cells were read as before, if the row is sent to again.
     """
 
     number: int
     cells: Sequence[str]
     merged: frozenset[int] = frozenset()
     uncomputed: frozenset[int] = frozenset()
+    recipient: str | None = None
 
     def cell(self, position: int) -> str:
         """Return the cell at a position; "" beyond the last one."""

@@ -8,13 +8,18 @@ from functools import cache
 from importlib.resources import files
 
 import phonenumbers
-from phonenumbers import PhoneMetadata
+from phonenumbers import SUPPORTED_REGIONS, PhoneMetadata
 
 from smstracker.sms.numbering_plan import Number, format_international, split_country_code
 
 # Names that the table lacks, or that most people call differently.
 _OTHER_NAMES = {"GB": "United Kingdom", "XK": "Kosovo", "AC": "Ascension Island"}
 _OTHER_NAMES |= {"TA": "Tristan da Cunha"}
+# Other names, and codes that are none of ISO, by which people call a region.
+_ALIASES = {"uk": "GB", "great britain": "GB", "england": "GB", "scotland": "GB", "wales": "GB"}
+_ALIASES |= {"northern ireland": "GB", "usa": "US", "united states of america": "US", "uae": "AE"}
+_ALIASES |= {"south korea": "KR", "republic of korea": "KR", "russian federation": "RU"}
+_ALIASES |= {"czechia": "CZ", "türkiye": "TR", "viet nam": "VN", "holland": "NL"}
 # One numbering plan: nobody can tell their numbers apart.
 _SHARED_PLAN = dict.fromkeys(("US", "CA"), "the United States or Canada")
 _WITH_ARTICLE = re.compile(
@@ -29,6 +34,19 @@ def _region_names() -> dict[str, str]:
     table = files("tzdata").joinpath("zoneinfo/iso3166.tab").read_text("utf-8")
     rows = (line.split("\t", 1) for line in table.splitlines() if not line.startswith("#"))
     return dict(rows) | _OTHER_NAMES
+
+
+@cache
+def _regions_by_name() -> dict[str, str]:
+    """Return the regions with phone numbers by their codes and names, in small letters."""
+    names = {code: name for code, name in _region_names().items() if code in SUPPORTED_REGIONS}
+    by_name = {name.casefold(): code for code, name in names.items()}
+    return by_name | {code.casefold(): code for code in names} | _ALIASES
+
+
+def find_region(text: str) -> str | None:
+    """Return the region that a text names in English or by its code; None if it names none."""
+    return _regions_by_name().get(" ".join(text.replace(".", "").split()).casefold())
 
 
 def region_in_a_sentence(region: str) -> str:
