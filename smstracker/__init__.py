@@ -12,7 +12,7 @@ from smstracker.database.demo_guard import refuse_live_database
 from smstracker.database.engine import engine_options, prepare_engine
 from smstracker.extensions import db
 from smstracker.models.tombstones import use_secret_key
-from smstracker.web import waiting_threads
+from smstracker.web import waiting_threads, zone_data
 
 __all__ = ["create_app"]
 
@@ -24,6 +24,7 @@ def create_app(settings: "config.Config | None" = None, *, with_pages: bool = Tr
     Commands and the worker need no pages.
     """
     settings = settings or config.load()
+    zone_data.use_newest()
     app = Flask(__name__, instance_path=str(settings.instance))
     app.cli = AppCommands(app.name)
     app.config["SETTINGS"] = settings

@@ -128,6 +128,7 @@ def test_doctor_finds_nothing_wrong_with_a_living_installation(live: Flask) -> N
         "disk",
         "permissions",
         "open files",
+        "time zones",
         "database file" if is_sqlite else "durability",
         "credentials",
         "senders",

@@ -20,6 +20,7 @@ from smstracker.settings.database_url import sqlite_path
 from smstracker.settings.files import ENV_FILE, may_be_read_by_anybody
 from smstracker.shell_words import quote_word
 from smstracker.web.open_files import attainable_limit, find_min_limit
+from smstracker.web.zone_data import describe_version
 
 # Where containers get secrets: readable by everybody there, and there is nobody else.
 CONTAINER_SECRETS = Path("/run/secrets")
@@ -30,10 +31,11 @@ DURABILITY_SETTINGS = ("fsync", "full_page_writes")
 
 
 def check_machine() -> Iterator[CheckResult]:
-    """Check the disk, the rights of files and their number; needs no database."""
+    """Check the disk, the rights of files and their number, the zones; needs no database."""
     yield _check_disk()
     yield _check_permissions()
     yield _check_open_files()
+    yield ok("time zones", describe_version())
 
 
 def check_wholeness() -> Iterator[CheckResult]:
