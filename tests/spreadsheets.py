@@ -46,7 +46,8 @@ def xlsx(
         )
     book = f'<workbook xmlns="{MAIN}" xmlns:r="{DOCUMENT}"><sheets>{entries}</sheets></workbook>'
     root = f'<Relationship Id="r1" Type="{DOCUMENT}/officeDocument" Target="xl/workbook.xml"/>'
-    formats = '<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs>'  # the second: a date
+    # The second is of dates, the third of durations.
+    formats = '<cellXfs><xf numFmtId="0"/><xf numFmtId="14"/><xf numFmtId="46"/></cellXfs>'
     return _zip(
         {
             "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types"/>',

@@ -1,5 +1,7 @@
 """Files of people, read as they come from spreadsheets and programs."""
 
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,6 +139,29 @@ def test_cells_are_written_as_people_would(read: Read) -> None:
     )
     dates = ["2026-12-03", "2026-12-03 12:00"]
     assert read(content) == [(1, [*dates, "TRUE", "result", "", "", "4.1e+17", "0.3"])]
+
+
+def test_durations_are_written_in_hours(read: Read) -> None:
+    days = [26.5 / 24, 8 / 24, 1 / 3 + 1e-9, 90 / 86400, 0]
+    cells = [f'<c s="2"><v>{day}</v></c>' for day in days]
+    texts = ["26:30", "8:00", "8:00", "0:01:30", "0:00"]
+    assert read(spreadsheets.xlsx({"One": [[*cells, "x"]]})) == [(1, [*texts, "x"])]
+
+
+@pytest.mark.parametrize("size", [sheet_reader.CHUNK_BYTES, 20])
+def test_inline_texts_are_read_from_where_excel_finds_them(
+    read: Read, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    rows = [[f'<c t="inlineStr"><v>{text}</v></c>' for text in row] for row in NAMES]
+    content = spreadsheets.xlsx({"One": [*rows, ["A &amp; B", "+1"]]})
+    assert read(content) == [
+        (1, ["name", "phone"]),
+        (2, ["Zoë", "+15558675310"]),
+        (3, ["A &amp; B", "+1"]),
+    ]
+    monkeypatch.setattr(sheet_reader, "CHUNK_BYTES", size)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert sheet_reader._has_inline_values(archive, "xl/worksheets/sheet1.xml")
 
 
 def test_rows_and_columns_that_are_left_empty_keep_their_numbers(tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ SHEET COLUMNS`. The first line is {"error": …}, {"sheets": […]} to choose fr
 with the number of hidden rows.
 """
 
+import io
 import json
 import re
 import resource
 import sys
 import zipfile
+import zlib
 from datetime import date, datetime, time, timedelta
 from typing import IO
 
@@ -35,7 +37,12 @@ UNCOMPUTED = re.compile(
     rb"<(?:\w+:)?f\b[^>]*(?:/>|>[^<]*</(?:\w+:)?f>)\s*"
     rb"(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</(?:\w+:)?v>)?\s*</(?:\w+:)?c>"
 )
+INLINE_VALUE = re.compile(
+    rb'(<(?:\w+:)?c\b[^>]{0,200}\st=")inlineStr("[^>]{0,200}>\s{0,20}<(?:\w+:)?v>)'
+)
+MAX_TAG = 1000  # bytes of the beginning of a cell
 ROW_OR_CELL = re.compile(rb"<(?:\w+:)?(?:row|c)\b")
+SHEETS = "xl/worksheets/"
 RELATIONS = "xl/_rels/workbook.xml.rels"
 HIDDEN = re.compile(rb'\shidden="(?:1|true)"')
 
@@ -48,7 +55,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     path, name, max_columns = sys.argv[1:]
     try:
-        workbook = calamine.CalamineWorkbook.from_path(path)
+        workbook = _open(path)
         sheets = _find_sheets(workbook, name)
     except calamine.PasswordError:
         _print({"error": "password"})
@@ -64,6 +71,39 @@ def main() -> None:
 
 def _print(value: object) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
+
+
+def _open(path: str) -> calamine.CalamineWorkbook:
+    """Open a workbook; the library takes a text in <v> for one only if it is not called inline."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.startswith(SHEETS)]
+            if any(_has_inline_values(archive, name) for name in names):
+                return calamine.CalamineWorkbook.from_filelike(_mend_inline_values(archive))
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        pass
+    return calamine.CalamineWorkbook.from_path(path)
+
+
+def _has_inline_values(archive: zipfile.ZipFile, name: str) -> bool:
+    rest = b""
+    with archive.open(name) as part:
+        while piece := part.read(CHUNK_BYTES):
+            if INLINE_VALUE.search(text := rest + piece):
+                return True
+            rest = text[-MAX_TAG:]
+    return False
+
+
+def _mend_inline_values(archive: zipfile.ZipFile) -> IO[bytes]:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as copy:
+        for name in archive.namelist():
+            data = archive.read(name)
+            is_sheet = name.startswith(SHEETS)
+            copy.writestr(name, INLINE_VALUE.sub(rb"\1str\2", data) if is_sheet else data)
+    file.seek(0)
+    return file
 
 
 def _find_sheets(workbook: calamine.CalamineWorkbook, name: str) -> list[calamine.CalamineSheet]:
@@ -181,7 +221,16 @@ def _to_text(cell: Cell) -> str:
         return f"{cell:%Y-%m-%d}" if cell.time() == time() else f"{cell:%Y-%m-%d %H:%M}"
     if isinstance(cell, time):
         return f"{cell:%H:%M:%S}".removesuffix(":00")
+    if isinstance(cell, timedelta):
+        return _write_duration(round(cell.total_seconds()))
     return str(cell)
+
+
+def _write_duration(seconds: int) -> str:
+    """A duration as [h]:mm shows it, beyond a day as well: "26:30"."""
+    minutes, second = divmod(abs(seconds), 60)
+    text = f"{'-' * (seconds < 0)}{minutes // 60}:{minutes % 60:02}"
+    return f"{text}:{second:02}" if second else text
 
 
 if __name__ == "__main__":
