@@ -39,6 +39,12 @@ def test_a_title_above_the_headings_is_left_out_and_said() -> None:
     assert table.notes == ["The headings are in row 3. What is above them is left out."]
 
 
+def test_a_title_above_two_columns_is_no_heading() -> None:
+    columns = match("Recall list", "Clinic", "name|phone", f"Ann|{NUMBER}", "End")
+    assert (columns.names, columns.heading_row) == (["name", "phone"], 3)
+    assert match("phone", "12345|Ann", f"{NUMBER}|Bo").heading_row == 1
+
+
 def test_a_row_with_a_number_is_never_taken_for_a_title() -> None:
     _columns, rows = match_columns(table_of(NUMBER, f"{NUMBER}|Ann|x|y"), TextTemplate("Hi"), US)
     assert [row.number for row in rows] == [1, 2]

@@ -81,6 +81,32 @@ def test_commas_in_the_text_do_not_split_a_file_with_semicolons(read: Read) -> N
     assert rows[1:] == [(2, ["Miller, Ann", "+15558675310"]), (3, ["Smith, Bo", "+15558675311"])]
 
 
+def test_lines_above_and_below_a_table_do_not_hide_its_delimiter(read: Read) -> None:
+    table = '"First Name","Mobile"\n"Ann","(415) 555-0111"\n"Bo","(415) 555-0112"\n'
+    foot = '\n\n"Spring campaign"\n"Copyright"\n"Confidential"\n"By:  Ann  3:15 PM"\n"Acme"\n'
+    assert read((table + foot).encode())[1] == (2, ["Ann", "(415) 555-0111"])
+    assert read(("Recall list\nClinic\n" + table + foot).encode())[2][1][0] == "First Name"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_cell_that_holds_rows_is_told(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "file.csv"
+    lines = ["name,phone,note", 'Ann,+14155550111,"see', "Bo,+14155550112,x", 'Cy,+14155550113,y"']
+    path.write_text(end.join([*lines, "Di,+14155550114,z"]), newline="")
+    opened = open_table(path)
+    assert [row.number for row in opened.rows] == [1, 2, 3]
+    assert opened.notes[0].startswith("One cell of row 2 holds whole rows, and nobody in them gets")
+
+
+@pytest.mark.parametrize("note", ["High St 5\nBath, 12.05.2026", "a, b", "+14155550112\nx"])
+def test_a_cell_of_several_lines_is_no_row(tmp_path: Path, note: str) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text(f'name,phone,note\nAnn,+14155550111,"{note}"\n')
+    opened = open_table(path)
+    assert len(list(opened.rows)) == 2
+    assert opened.notes == []
+
+
 def test_the_first_line_of_excel_names_the_delimiter(read: Read) -> None:
     assert read(b"sep=;\nname;phone\nA,B;1\n") == [(2, ["name", "phone"]), (3, ["A,B", "1"])]
 

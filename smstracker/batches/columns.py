@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from itertools import chain, islice
 
 from smstracker.batches.country_columns import find_country_columns
+from smstracker.batches.headings import is_phone
 from smstracker.batches.phone_column import (
     ColumnError,
     find_others,
@@ -86,14 +87,17 @@ def match_columns(
 def _find_heading(sample: Sequence[Row], region: str) -> int | None:
     """Return where the row of headings is; None if the first row is sent to already.
 
-    A title above the headings has fewer cells. No row with a number is ever left out.
+    A title above the headings has fewer cells, or a single one. No row with a number is ever left
+    out.
     """
     top = sample[:MAX_ROWS_ABOVE]
     widest = max(sum(map(bool, row.cells)) for row in top)
     for position, row in enumerate(top):
         if any(looks_like_number(cell, region) for cell in row.cells):
             return None if position == 0 else position - 1
-        if sum(map(bool, row.cells)) * 2 >= widest:
+        count = sum(map(bool, row.cells))
+        is_title = count == 1 < widest and not any(map(is_phone, row.cells))
+        if count * 2 >= widest and not is_title:
             return position
     return 0
 

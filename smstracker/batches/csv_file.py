@@ -9,12 +9,14 @@ from itertools import islice
 from pathlib import Path
 
 from smstracker.batches.encodings import OLD_ENCODINGS, guess_encoding
+from smstracker.batches.phone_column import is_plain_number
 from smstracker.batches.table import EncodingChoiceError, Row, Table, TableError
 
 SAMPLE_BYTES = 64 * 1024
 SAMPLE_ROWS = 100
 CHUNK_BYTES = 1024 * 1024
-DELIMITERS = "\t;,|"
+DELIMITERS = ",\t;|"  # the first if nothing tells
+MAX_NAMED = 10
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's does
@@ -39,15 +41,18 @@ def read_csv(path: Path, chosen_encoding: str | None = None) -> Table:
         raise _letters_error(encoding, 0) from error
     if _CONTROL.search(sample):
         raise TableError(_NO_TABLE)
-    rows = _read_rows(path, encoding, find_delimiter(sample))
-    return Table(rows, encoding=encoding if encoding in OLD_ENCODINGS else None)
+    notes: list[str] = []
+    rows = _read_rows(path, encoding, find_delimiter(sample), notes)
+    return Table(rows, notes, encoding if encoding in OLD_ENCODINGS else None)
 
 
-def _read_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
+def _read_rows(path: Path, encoding: str, delimiter: str, notes: list[str]) -> Iterator[Row]:
     with path.open(encoding=encoding, newline="") as file:
-        number = 1
+        number, joined = 1, list[int]()
         try:
             for number, cells in enumerate(_parse(file, delimiter), start=1):
+                if any(_holds_row(cell, delimiter) for cell in cells):
+                    joined.append(number)
                 texts = [_clean(cell) for cell in cells]
                 while texts and not texts[-1]:
                     texts.pop()
@@ -57,6 +62,24 @@ def _read_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
             raise TableError(_explain(error, number)) from error
         except UnicodeDecodeError as error:
             raise _letters_error(encoding, number + 1) from error
+        if joined:
+            notes.append(_describe_joined(joined))
+
+
+def _holds_row(cell: str, delimiter: str) -> bool:
+    """Whether a cell has several lines, and one of them cells of its own with a number."""
+    if "\n" not in cell and "\r" not in cell:
+        return False
+    parts = (line.split(delimiter) for line in cell.splitlines())
+    return any(len(row) > 1 and any(is_plain_number(part.strip()) for part in row) for row in parts)
+
+
+def _describe_joined(numbers: list[int]) -> str:
+    rows = ", ".join(map(str, numbers[:MAX_NAMED])) + " and more" * (len(numbers) > MAX_NAMED)
+    return (
+        f"One cell of row {rows} holds whole rows, and nobody in them gets a message. Perhaps a "
+        "quotation mark is missing or too many there."
+    )
 
 
 def _letters_error(encoding: str, number: int) -> TableError:
@@ -94,18 +117,22 @@ def find_delimiter(sample: str) -> str:
     lines = sample.splitlines(keepends=True)
     # The last line may be cut.
     complete = lines[:-1] if len(sample) >= SAMPLE_BYTES else lines
-    return max(DELIMITERS, key=lambda delimiter: _evenness(complete, delimiter), default=",")
+    return max(DELIMITERS, key=lambda delimiter: _evenness(complete, delimiter))
 
 
 def _evenness(lines: list[str], delimiter: str) -> tuple[float, int]:
+    """Return the share of rows with the commonest number of cells, and that number.
+
+    Rows of one cell do not tell: a report has lines above and below its table.
+    """
     widths: Counter[int] = Counter()
     try:
         for cells in islice(_parse(lines, delimiter), SAMPLE_ROWS):
             widths[len(cells)] += bool(cells)
     except csv.Error:  # quotes that fit another delimiter, or a cut row
         pass
-    width, count = max(widths.items(), key=lambda item: item[1], default=(1, 0))
-    return (count / widths.total(), width) if width > 1 else (0.0, 0)
+    split = ((count / widths.total(), width) for width, count in widths.items() if width > 1)
+    return max(split, default=(0.0, 0))
 
 
 def _find_encoding(path: Path) -> str:

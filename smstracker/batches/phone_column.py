@@ -10,6 +10,7 @@ from smstracker.sms.phone_spelling import PhoneNumberError
 
 MIN_DIGITS = 7  # of what is taken for a number when nothing says that it is one
 MAX_NAMED = 8
+_PLAIN_NUMBER = re.compile(r"\+?[0-9 ()./-]{7,25}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}.*|[0-9]{1,2}([./-])[0-9]{1,2}\1[0-9]{2,4}")
 
 
@@ -82,17 +83,24 @@ def quote_names(names: Sequence[str]) -> str:
 
 def looks_like_number(text: str, region: str) -> bool:
     """Whether a cell holds a number, by itself: also one that is refused for its spelling."""
-    if len(_digits(text)) < MIN_DIGITS or _DATE.fullmatch(text):
+    if not _may_be_number(text) or re.search(r"[^\W\d_]{3}", text):
         return False
-    if re.search(r"[^\W\d_]{3}", text):
-        return False
-    if re.fullmatch(r"\+?[0-9 ()./-]{7,25}", text):
+    if _PLAIN_NUMBER.fullmatch(text):
         return True
     try:
         parse_recipient(text, region)
     except PhoneNumberError:
         return False
     return True
+
+
+def is_plain_number(text: str) -> bool:
+    """Whether a text is a number of digits and their usual separators, whatever the region."""
+    return _may_be_number(text) and _PLAIN_NUMBER.fullmatch(text) is not None
+
+
+def _may_be_number(text: str) -> bool:
+    return len(_digits(text)) >= MIN_DIGITS and not _DATE.fullmatch(text)
 
 
 def holds_numbers(data: Sequence[Row], position: int, region: str) -> bool:
