@@ -382,7 +382,11 @@ def test_those_who_were_stopped_are_sent_to_once_more(make_app: MakeApp) -> None
     path = url(app, batch_id)
     with time_machine.travel(utcnow() + timedelta(minutes=1), tick=False):
         post(alice, f"{path}/stop")
+        assert "(28 still being cancelled)" in page(alice, batch_id)
+        assert "who were stopped" not in page(alice, batch_id)
+        assert 'data-refresh="2"' in alice.client.get(path).text
         queue(app)
+    assert "still being cancelled" not in page(alice, batch_id)
     assert "Send to the 38 who were stopped" in page(alice, batch_id)
     post(alice, f"{path}/again")
     check(app)
@@ -435,6 +439,21 @@ def test_page_of_a_batch_that_is_over_follows_its_outcomes(app: Flask, alice: Pe
         queue(app)
         assert read_batch(app, batch_id).state == BatchState.DONE
         assert ("data-refresh" in alice.client.get(url(app, batch_id)).text) is refreshes
+
+
+@pytest.mark.parametrize("rows", [people(1), "12,Bad"])
+def test_form_of_a_batch_that_is_made_anew_has_all_but_the_file(
+    app: Flask, alice: Person, bob: Person, rows: str
+) -> None:
+    window = {"quiet_from": "22:00", "quiet_until": "07:30", "quiet_zone": "berlin"}
+    post_form(alice, rows, body="Dear ((name)), how are you?", **window)
+    check(app)
+    link = f"/batches/new?like={read_batch(app, 1).public_id}"
+    assert link in alice.client.get(url(app, 1)).text
+    form = alice.client.get(link).text
+    for value in ("Dear ((name)), how are you?", "22:00", "07:30", "Europe/Berlin"):
+        assert value in form
+    assert bob.client.get(link).status_code == 404
 
 
 def test_message_of_a_batch_says_why_it_waits(app: Flask, alice: Person) -> None:

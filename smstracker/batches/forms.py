@@ -16,8 +16,8 @@ from smstracker.batches.uploads import Upload, pack_file
 from smstracker.clock import utcnow
 from smstracker.extensions import settings
 from smstracker.messages.senders import sender_choices
-from smstracker.models.batches import PART_BYTES
-from smstracker.sms.quiet_hours import QuietHours, read_minute
+from smstracker.models.batches import PART_BYTES, Batch
+from smstracker.sms.quiet_hours import QuietHours, format_minute, read_minute
 from smstracker.sms.text_fields import TextTemplate
 from smstracker.sms.text_rules import character_problem, length_problem, unix_lines
 from smstracker.sms.typed_text import is_blank
@@ -58,6 +58,14 @@ class BatchForm(FlaskForm):
         self.idempotency_key.data = self.idempotency_key.data or uuid.uuid4().hex
         if self.quiet_zone.data is None:
             self.quiet_zone.data = reader_zone()
+
+    def fill_in(self, batch: Batch) -> None:
+        """Take over all but the file of a batch that is to be made anew."""
+        self.body.data, self.sender.data = batch.text, batch.sender
+        if quiet := batch.quiet_hours:
+            self.quiet_from.data = format_minute(quiet.start)
+            self.quiet_until.data = format_minute(quiet.end)
+            self.quiet_zone.data = quiet.zone
 
     @property
     def key(self) -> uuid.UUID:

@@ -33,12 +33,14 @@ class FailureCount:
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
     """`waiting_here` are not handed over yet; `not_sent` never will be, because the rest was
-    stopped, or a message cancelled; `states` are all others, by their state.
+    stopped, or a message cancelled: of these, the worker is still cancelling `being_cancelled`.
+    `states` are all others, by their state.
     """
 
     total: int
     waiting_here: int
     not_sent: int
+    being_cancelled: int
     states: Counter[State]
     failures: Sequence[FailureCount]
     finish_at: datetime | None
@@ -84,6 +86,7 @@ def read_progress(batch: Batch, now: datetime) -> BatchProgress:
         total=batch.good_count,
         waiting_here=waiting,
         not_sent=not_sent,
+        being_cancelled=in_outbox if is_stopped else 0,
         states=states,
         failures=_count_failures(batch) if states[State.FAILED] else [],
         finish_at=None if quiet_until or pause else _forecast_finish(batch, waiting, now),

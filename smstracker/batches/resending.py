@@ -31,9 +31,16 @@ Failure = tuple[str, str | None]
 
 
 def count_resendable(batch: Batch, now: datetime) -> int:
-    """Count who of a batch may be sent to again, or for the first time, and was not yet."""
+    """Count who of a batch may be sent to again, or for the first time, and was not yet.
+
+    Nobody before the rest of a batch that is stopped is cancelled: who it is, is not known until
+    then.
+    """
     resend = find_resend(batch)
     if resend is not None and resend.state in UNDER_WAY:
+        return 0
+    waiting = exists().where(batch.is_its_message, Message.status == status.OUTBOX)
+    if db.session.scalar(select(waiting)):
         return 0
     messages = select(func.count()).select_from(Message).where(*_is_resendable(batch, now))
     rows = select(func.count()).select_from(BatchRow).where(*_is_left_out(batch))
