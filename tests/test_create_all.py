@@ -1,7 +1,7 @@
 """Messages that are saved together: each once, within the limits, and none for another's fault."""
 
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +9,7 @@ import pytest
 import time_machine
 from flask import Flask
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from smstracker.api import send_groups
 from smstracker.api.send_groups import MAX_GROUP, SendGroups
@@ -128,7 +129,7 @@ def test_sends_that_come_before_their_turn_share_a_transaction(
         with app.app_context(), writing():
             lock_owners([program.owner_id])
             answers = threads.map(lambda n: program.send(f"k{n}"), range(12))
-            wait_until(lambda: len(groups._waiting) == 11)
+            wait_until(lambda: len(groups._waiting.get(program.owner_id, ())) == 11)
         assert [answer.status_code for answer in answers] == [202] * 12
     assert sizes == [12]
     assert len(program.messages()) == 12
@@ -150,31 +151,36 @@ def test_group_has_a_limit(make_app: MakeApp, sizes: list[int]) -> None:
     assert len(program.messages()) == MAX_GROUP + 11
 
 
-def test_owner_whose_draft_comes_too_late_is_saved_by_the_next_group(
-    app: Flask, sizes: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    early, late, groups = Program(app), Program(app, "bob@example.org"), SendGroups()
-    first, second = [send_groups._Waiting(draft) for draft in drafts_of(early.owner_id, 2)]
-    stranger = send_groups._Waiting(drafts_of(late.owner_id, 1)[0])
-
-    def lock(owner_ids: Collection[int]) -> None:
-        lock_owners(owner_ids)
-        if not sizes:
-            assert not any([groups._begin(stranger), groups._begin(second)])
-
-    monkeypatch.setattr(send_groups, "lock_owners", lock)
+def test_drafts_of_an_owner_wait_for_no_other_owner(app: Flask, sizes: list[int]) -> None:
+    locked, free, groups = Program(app), Program(app, "bob@example.org"), SendGroups()
+    [first], [stranger] = drafts_of(locked.owner_id, 1), drafts_of(free.owner_id, 1)
+    assert groups._begin(send_groups._Waiting(first))
     with app.app_context():
-        assert groups._begin(first)
+        assert isinstance(groups.save(stranger), Message)
+    assert not groups._begin(send_groups._Waiting(first))
+    assert sizes == [1]
+
+
+def test_group_waits_once_for_a_database_that_is_away(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, groups, tries = Program(app), SendGroups(), []
+
+    def create(drafts: Sequence[Draft]) -> list[Message | NotSavedError]:
+        tries.append(len(drafts))
+        raise OperationalError("INSERT", {}, Exception("a lock was held too long"))
+
+    monkeypatch.setattr(send_groups, "create_locked", create)
+    monkeypatch.setattr(send_groups, "create_all", create)
+    with app.app_context():
+        first, second, third = wait_in(groups, drafts_of(program.owner_id, 3))
         groups._save_group(first)
-        assert [waiting.is_over for waiting in (first, second, stranger)] == [True, True, False]
-        assert stranger.wake.is_set()
-        groups._save_group(stranger)
-    assert sizes == [2, 1]
-    assert isinstance(stranger.outcome, Message)
+    assert tries == [3]
+    assert all(isinstance(one.error, OperationalError) for one in (first, second, third))
 
 
 def test_draft_that_cannot_be_stored_harms_no_other(app: Flask) -> None:
-    program, good, groups = Program(app), Program(app, "bob@example.org"), SendGroups()
+    program, groups = Program(app), SendGroups()
     bad = Draft(program.owner_id, uuid.uuid4(), Content("+" + "1" * 40, "+15005550006", "x\0"))
 
     def refuse(_mapper: object, _connection: object, message: Message) -> None:
@@ -184,7 +190,7 @@ def test_draft_that_cannot_be_stored_harms_no_other(app: Flask) -> None:
     event.listen(Message, "before_insert", refuse)
     try:
         with app.app_context():
-            drafts = [*drafts_of(good.owner_id, 1), bad, *drafts_of(good.owner_id, 1)]
+            drafts = [*drafts_of(program.owner_id, 1), bad, *drafts_of(program.owner_id, 1)]
             first, second, third = wait_in(groups, drafts)
             groups._save_group(first)
     finally:
@@ -192,4 +198,4 @@ def test_draft_that_cannot_be_stored_harms_no_other(app: Flask) -> None:
     assert isinstance(first.outcome, Message)
     assert isinstance(second.error, ValueError)
     assert isinstance(third.outcome, Message)
-    assert len(good.messages()) == 2
+    assert len(program.messages()) == 2

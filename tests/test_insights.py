@@ -154,6 +154,13 @@ def test_without_a_final_message_no_rate_is_shown(alice: Person) -> None:
     assert "of the 1 message that is final" in page
 
 
+def test_cancelled_messages_do_not_lower_the_rate(alice: Person) -> None:
+    for word in ("delivered", "delivered", "delivered", "failed", *["canceled"] * 4):
+        alice.has_message(status=word)
+    shown = words(alice.get("/insights?period=24h").text)
+    assert "75.0 % delivered , none without a receipt, of the 4 messages that are final" in shown
+
+
 def test_failures_link_to_the_filtered_log(alice: Person) -> None:
     alice.has_message(status="undelivered", error_code="30003")
     page = alice.get("/insights?period=30d&zone=Asia/Kolkata").text

@@ -1,15 +1,17 @@
 """Group commit of sends: those that come while a transaction runs are saved by the next together.
 
-A commit waits for the disk, and one owner's messages for each other: together they wait once.
+A commit waits for the disk, and one owner's messages for each other: together they wait once. No
+owner's messages wait for those of another.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Event, Lock
 from typing import cast
 
 from flask import Flask, current_app
 
+from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import db, writing
 from smstracker.models.message_drafts import (
     Draft,
@@ -44,12 +46,14 @@ class _Waiting:
 
 
 class SendGroups:
-    """The drafts of a process that wait to be saved. One of their threads saves them all."""
+    """The drafts of a process that wait to be saved. Of each owner, one of their threads saves them
+    all.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._waiting: list[_Waiting] = []
-        self._is_saving = False
+        # By owner, while messages of that owner are being saved.
+        self._waiting: dict[int, list[_Waiting]] = {}
 
     def save(self, draft: Draft) -> Message:
         """Save and commit a draft. Raises what `create_all` gives, or what went wrong."""
@@ -67,11 +71,11 @@ class SendGroups:
     def _begin(self, waiting: _Waiting) -> bool:
         """Return whether this thread saves, because no other does; else the draft waits."""
         with self._lock:
-            if self._is_saving:
-                self._waiting.append(waiting)
-                return False
-            self._is_saving = True
-            return True
+            is_first = waiting.draft.owner_id not in self._waiting
+            queue = self._waiting.setdefault(waiting.draft.owner_id, [])
+            if not is_first:
+                queue.append(waiting)
+            return is_first
 
     def _save_group(self, first: _Waiting) -> None:
         """Save a draft with those that wait, and have the first of the rest save the next group."""
@@ -79,9 +83,7 @@ class SendGroups:
         try:
             self._save_with_others(group)
         finally:
-            with self._lock:
-                following = self._waiting.pop(0) if self._waiting else None
-                self._is_saving = following is not None
+            following = self._take_following(first.draft.owner_id)
             for member in group:
                 if not member.is_over:  # the thread is being ended
                     member.error = RuntimeError("the group was not saved")
@@ -90,32 +92,39 @@ class SendGroups:
                 following.wake.set()
 
     def _save_with_others(self, group: list[_Waiting]) -> None:
-        """Save a group with those that have come when its turn does; if that fails, each alone."""
+        """Save a group with those that have come when its turn does.
+
+        If one of them cannot be stored, each is saved alone; none is while the database is away.
+        """
         try:
             with writing():
-                owner_ids = self._owner_ids(group)
-                lock_owners(owner_ids)  # waits for other processes, while more drafts come
-                group += self._take(owner_ids)
+                owner_id = group[0].draft.owner_id
+                lock_owners([owner_id])  # waits for other processes, while more drafts come
+                group += self._take(owner_id)
                 outcomes = create_locked([waiting.draft for waiting in group])
             _tell(group, outcomes)
         except Exception as error:
-            if len(group) == 1:
-                group[0].error = error
-                return
             for waiting in group:
-                _save_alone(waiting)
+                if len(group) == 1 or isinstance(error, UNAVAILABLE):
+                    waiting.error = error
+                else:
+                    _save_alone(waiting)
 
-    def _owner_ids(self, group: Sequence[_Waiting]) -> set[int]:
+    def _take(self, owner_id: int) -> list[_Waiting]:
+        """Take those of an owner that wait, as many as fit into the group."""
         with self._lock:
-            return {waiting.draft.owner_id for waiting in (*group, *self._waiting)}
-
-    def _take(self, owner_ids: Container[int]) -> list[_Waiting]:
-        """Take those that wait and are of these owners, as many as fit into the group."""
-        with self._lock:
-            taken = [one for one in self._waiting if one.draft.owner_id in owner_ids]
-            del taken[MAX_GROUP - 1 :]
-            self._waiting = [one for one in self._waiting if one not in taken]
+            queue = self._waiting[owner_id]
+            taken = queue[: MAX_GROUP - 1]
+            del queue[: MAX_GROUP - 1]
         return taken
+
+    def _take_following(self, owner_id: int) -> _Waiting | None:
+        """Take the first that still waits; if none does, the owner's next draft begins anew."""
+        with self._lock:
+            if queue := self._waiting[owner_id]:
+                return queue.pop(0)
+            del self._waiting[owner_id]
+        return None
 
 
 def init_app(app: Flask) -> None:

@@ -13,8 +13,9 @@ import phonenumbers
 from smstracker.sms.status import State
 
 MIN_SAMPLES = 20  # for percentiles
-# The states of which a rate is a share; a message in another one may still reach any state.
-RATE_STATES = (State.DELIVERED, State.FAILED, State.NO_RECEIPT, State.CANCELLED)
+# The states of which a rate is a share. A cancelled message was never to arrive; one in any other
+# state may still reach any.
+RATE_STATES = (State.DELIVERED, State.FAILED, State.NO_RECEIPT)
 
 
 @dataclass(frozen=True, slots=True)
