@@ -426,7 +426,7 @@ def test_page_says_why_a_batch_waits_instead_of_when_it_ends(app: Flask, alice: 
         with app.app_context(), db.engine.begin() as connection:
             SenderPace.pause(connection, SENDER, "20429", utcnow())
         shown = page(alice, batch_id)
-        assert "Twilio asks to slow down, so the messages of this sender wait. Goes on at" in shown
+        assert "Twilio asks to slow down, so the messages of this sender wait. Next try at" in shown
         assert "At the present pace" not in shown
 
 

@@ -214,9 +214,9 @@ def test_pause_of_the_sender_is_shown(app: Flask, alice: Person) -> None:
     time = f"{until:%-d %b %Y, %H:%M:%S UTC}"
     log = words(alice.get("/messages").text)
     page = words(alice.get(f"/messages/{message.public_id}").text)
-    assert f"Queued here Twilio asks to slow down; goes on at {time}" in log
+    assert f"Queued here Twilio asks to slow down; next try at {time}" in log
     assert "Twilio asks to slow down, so the messages of this sender wait" in page
-    assert f"Goes on at {time}" in page
+    assert f"Next try at {time}" in page
     rows = words(alice.get(f"/messages/rows?ids={message.public_id}").text)
     assert "Twilio asks to slow down" in rows
     with time_machine.travel(until, tick=False):

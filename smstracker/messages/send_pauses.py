@@ -11,7 +11,10 @@ from smstracker.models import Message, SenderPace
 from smstracker.sms import status
 
 _REASONS = dict.fromkeys(status.SLOW_DOWN_CODES, "Twilio asks to slow down")
-_REASONS |= dict.fromkeys(status.CREDENTIALS_CODES, "Twilio does not accept the credentials")
+_REASONS |= dict.fromkeys(
+    status.CREDENTIALS_CODES,
+    "Twilio does not accept the credentials, which an administrator has to correct",
+)
 _REASONS |= {"unreached": "Twilio cannot be reached"}
 
 
