@@ -23,7 +23,7 @@ from smstracker.models.batches import BatchState
 from smstracker.privacy.batch_removal import remove_expired_batches
 from smstracker.privacy.removal import delete_messages
 from smstracker.sms.quiet_hours import QuietHours
-from smstracker.web.request_framing import MAX_UPLOAD_BYTES
+from smstracker.web.request_framing import MAX_BODY_BYTES, MAX_UPLOAD_BYTES
 from tests import spreadsheets
 from tests.batches import (
     SENDER,
@@ -39,6 +39,7 @@ from tests.batches import (
     upload,
 )
 from tests.clients import Person, hidden, words
+from tests.programs import Program
 
 MakeApp = Callable[..., Flask]
 MINUTE = timedelta(minutes=1)
@@ -151,6 +152,52 @@ def test_form_comes_back_with_its_text_if_the_file_is_too_large(alice: Person) -
     assert "The file has 27 MB; at most 25 MB can be read. Delete the columns" in words(answer.text)
     for typed in ("\nDear ((name))</textarea>", 'value="21:00"', "+1</textarea>"):
         assert typed in answer.text
+
+
+class SlowLine(io.BytesIO):
+    """A body that tells whether a transaction is open while it is read."""
+
+    had_transaction = False
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.had_transaction |= db.session().in_transaction()
+        return super().read(size)
+
+    def readinto(self, buffer: Any) -> int:
+        self.had_transaction |= db.session().in_transaction()
+        return super().readinto(buffer)
+
+
+@pytest.mark.parametrize(
+    ("size", "code"), [(MAX_BODY_BYTES, 303), (MAX_UPLOAD_BYTES, 413)], ids=["large", "too large"]
+)
+def test_no_transaction_is_open_while_a_file_arrives(alice: Person, size: int, code: int) -> None:
+    page = alice.client.get("/batches/new").text
+    fields = {name: hidden(page, name) for name in ("csrf_token", "form_id")}
+    fields |= {"body": "Hi ((name))", "sender": SENDER}
+    file = FileStorage(io.BytesIO(people(1).encode() + b"\n" * size), "people.csv")
+    boundary, data = encode_multipart({**fields, "file": file})
+    body = SlowLine(data)
+    answer = alice.client.post(
+        "/batches",
+        input_stream=body,
+        content_length=len(data),
+        content_type=f"multipart/form-data; boundary={boundary}",
+    )
+    assert (answer.status_code, body.had_transaction) == (code, False)
+
+
+def test_no_transaction_is_open_while_the_rows_of_a_program_arrive(app: Flask) -> None:
+    content = b'{"text": "Hi", "rows": [{"to": "+15558675310"}]}'
+    body, program = SlowLine(content), Program(app)
+    program.get("messages")  # the first use of a token is stored
+    answer = program.post(
+        "batches",
+        input_stream=body,
+        content_length=len(content),
+        headers={"Content-Type": "application/json", "Idempotency-Key": "k"},
+    )
+    assert (answer.status_code, body.had_transaction) == (202, False)
 
 
 EMPTY_FIELD = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n'
@@ -544,6 +591,7 @@ def test_failed_messages_for_which_it_makes_sense_are_sent_again(app: Flask, ali
         settle(app, batch_id, position, status, code)
     queue(app)
     assert read_batch(app, batch_id).state == BatchState.DONE
+    assert "3 of 4 handed over, 1 could not be" in page(alice, batch_id)
     assert "Send again to the 2 for whom it makes sense" in page(alice, batch_id)
     path = url(app, batch_id)
     response = post(alice, f"{path}/again")

@@ -7,6 +7,7 @@ from flask import request
 
 from smstracker.api import problem_kinds
 from smstracker.api.strict_json import JsonError, parse_object
+from smstracker.extensions import db
 from smstracker.web.problem_details import FieldError, ProblemError
 from smstracker.web.security import reading_body
 
@@ -45,6 +46,7 @@ def read_json() -> dict[str, object]:
     if encoding.lower() not in ("", "identity"):
         detail = f"The content is encoded: Content-Encoding is “{encoding[:40]}”."
         raise ProblemError(problem_kinds.ENCODED, detail, headers={"Accept-Encoding": "identity"})
+    db.session.rollback()  # the database ends a transaction that waits for a slow line
     with reading_body():
         content = request.get_data()
     try:

@@ -34,13 +34,14 @@ class FailureCount:
 class BatchProgress:
     """`waiting_here` are not handed over yet; `not_sent` never will be, because the rest was
     stopped, or a message cancelled: of these, the worker is still cancelling `being_cancelled`.
-    `states` are all others, by their state.
+    `states` are all others, by their state; `not_taken` of them failed before Twilio had them.
     """
 
     total: int
     waiting_here: int
     not_sent: int
     being_cancelled: int
+    not_taken: int
     states: Counter[State]
     failures: Sequence[FailureCount]
     finish_at: datetime | None
@@ -49,7 +50,7 @@ class BatchProgress:
 
     @property
     def handed_over(self) -> int:
-        return sum(self.states.values())
+        return sum(self.states.values()) - self.not_taken
 
     @property
     def is_open(self) -> bool:
@@ -87,6 +88,7 @@ def read_progress(batch: Batch, now: datetime) -> BatchProgress:
         waiting_here=waiting,
         not_sent=not_sent,
         being_cancelled=in_outbox if is_stopped else 0,
+        not_taken=sum(counts.get(word, 0) for word in status.NOT_SENT),
         states=states,
         failures=_count_failures(batch) if states[State.FAILED] else [],
         finish_at=None if quiet_until or pause else _forecast_finish(batch, waiting, now),

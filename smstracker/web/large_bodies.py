@@ -22,6 +22,7 @@ from werkzeug.sansio.multipart import (
     State,
 )
 
+from smstracker.extensions import db
 from smstracker.view_marks import ViewMark
 from smstracker.web.request_extensions import login_manager
 from smstracker.web.request_framing import (
@@ -65,6 +66,7 @@ def _admit_upload() -> ResponseReturnValue | None:
     g.has_upload_thread = True
     request.max_content_length = MAX_UPLOAD_BYTES
     request.max_form_memory_size = MAX_FIELDS_BYTES
+    db.session.rollback()  # the database ends a transaction that waits for a slow line
     return None
 
 
