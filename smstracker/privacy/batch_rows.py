@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Row, String, bindparam, cast, delete, func, select, update
 from sqlalchemy.engine import Connection
 
+from smstracker.database.row_sets import is_any_of
 from smstracker.models import Batch, BatchFile, BatchRow, Message, outbox
 from smstracker.models.batches import BatchState
 from smstracker.privacy.number_text import WrittenNumber
@@ -36,10 +37,17 @@ class RowKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FoundRows:
-    """Rows that are to a number or hold it, and the state of each batch when they were read."""
+    """Rows that are to a number or hold it, and the state of each batch when they were read.
 
-    keys: Sequence[RowKey]
+    `is_own` tells of each whether it is to the number.
+    """
+
+    is_own: Mapping[RowKey, bool]
     versions: Mapping[int, BatchVersion]
+
+    @property
+    def keys(self) -> Sequence[RowKey]:
+        return list(self.is_own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +74,21 @@ def _read_versions(connection: Connection) -> dict[int, BatchVersion]:
     return {row[0]: tuple(row[1:]) for row in connection.execute(query)}
 
 
-def _search(connection: Connection, number: str, *conditions: ColumnElement[bool]) -> list[RowKey]:
-    """Read all rows that match: SQL does not know how people write a number."""
+def _search(
+    connection: Connection, number: str, *conditions: ColumnElement[bool]
+) -> dict[RowKey, bool]:
+    """Read all rows that match: SQL does not know how people write a number. As `is_own` above."""
     written = WrittenNumber(number)
     columns = (BatchRow.batch_id, BatchRow.number, BatchRow.recipient, BatchRow.problem)
     query = select(*columns, cast(BatchRow.cells, String).label("cells")).where(*conditions)
     rows = connection.execute(query.execution_options(yield_per=SCANNED_ROWS))
-    return [
-        RowKey(row.batch_id, row.number)
+    return {
+        RowKey(row.batch_id, row.number): row.recipient == number
         for row in rows
         if row.recipient == number
         or written.is_in(row.problem)
         or (written.may_be_in_json(row.cells) and any(map(written.is_in, json.loads(row.cells))))
-    ]
+    }
 
 
 def count_unread_files(connection: Connection) -> int:
@@ -90,8 +100,8 @@ def count_unread_files(connection: Connection) -> int:
 
 
 def erase_rows(connection: Connection, number: str, found: FoundRows) -> ErasedRows:
-    """Delete the first rows that are to a number, and the number in cells of others; messages that
-    wait with it in their texts are cancelled. `left` is for `erase_some_rows`.
+    """Delete all rows that are to a number, and the number in cells of the first others; messages
+    that wait with it in their texts are cancelled. `left` is for `erase_some_rows`: other people's.
 
     Files may hold it as well, so they go too. Only batches that have changed since the rows were
     found are searched again, because nobody else may write meanwhile.
@@ -103,9 +113,12 @@ def erase_rows(connection: Connection, number: str, found: FoundRows) -> ErasedR
     versions = _read_versions(connection)
     changed_ids = {n for n, version in versions.items() if found.versions.get(n) != version}
     is_changed = BatchRow.batch_id.in_(changed_ids.union(checking_ids))
-    keys = sorted({*found.keys, *_search(connection, number, is_changed)})
-    erased = erase_some_rows(connection, number, keys[:SCANNED_ROWS])
-    return replace(erased, file_count=file_count, left=keys[SCANNED_ROWS:])
+    is_own = {**found.is_own, **_search(connection, number, is_changed)}
+    own_keys = [key for key in is_own if is_own[key]]
+    other_keys = sorted(key for key in is_own if not is_own[key])
+    room = max(SCANNED_ROWS - len(own_keys), 0)
+    erased = erase_some_rows(connection, number, sorted(own_keys + other_keys[:room]))
+    return replace(erased, file_count=file_count, left=other_keys[room:])
 
 
 def erase_some_rows(connection: Connection, number: str, keys: Sequence[RowKey]) -> ErasedRows:
@@ -131,8 +144,9 @@ class _RowRemoval:
         self._connection, self._batch, self._written = connection, batch, WrittenNumber(number)
         self._is_of_batch = BatchRow.batch_id == batch.id
         columns = (BatchRow.number, BatchRow.recipient, BatchRow.cells, BatchRow.problem)
-        is_any = (self._is_of_batch, BatchRow.number.in_(row_numbers))
-        rows = connection.execute(select(*columns).where(*is_any)).all()
+        self._is_any = self._is_of_batch & is_any_of(connection.dialect.name, BatchRow.number)
+        query = select(*columns).where(self._is_any)
+        rows = connection.execute(query, {"values": row_numbers}).all()
         self._own = [r for r in rows if r.recipient == number]
         held = [r for r in rows if r.recipient != number and self._is_in(r)]
         # One that cannot be sent is of nobody else.
@@ -150,9 +164,7 @@ class _RowRemoval:
 
     def delete_rows(self) -> int:
         numbers = [row.number for row in self._own]
-        self._connection.execute(
-            delete(BatchRow).where(self._is_of_batch, BatchRow.number.in_(numbers))
-        )
+        self._connection.execute(delete(BatchRow).where(self._is_any), {"values": numbers})
         return len(numbers)
 
     def blank_cells(self) -> int:

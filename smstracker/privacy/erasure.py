@@ -7,7 +7,7 @@ hash.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -54,7 +54,9 @@ from smstracker.sms.status import OUTBOX
 
 RECEIPT_BYTES = 6
 RECEIPTS_SHOWN = 20
-ERASED_COUNTS = ("messages", "events", "refused_callbacks", "deleted_at_twilio")
+ERASED_COUNTS = (
+    *("messages", "events", "refused_callbacks", "deleted_at_twilio", "searches", "batch_rows"),
+)
 MAX_ROUNDS = 10  # of looking what others have left
 
 _SAME = aliased(Erasure)
@@ -89,9 +91,32 @@ class _Request:
     """
 
     number_hash: bytes
+    at_twilio: bool
     receipt: str
     is_shared: bool
     left_rows: Sequence[RowKey]
+
+
+@dataclass(frozen=True, slots=True)
+class _Finds:
+    """What a transaction has erased, by columns of Erasure, and what is to be removed as soon as it
+    may go; `left_rows` of batches are left for further transactions.
+    """
+
+    counts: Mapping[str, int]
+    ids_by_kind: Mapping[RemovalKind, Sequence[int]]
+    file_count: int = 0
+    left_rows: Sequence[RowKey] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        return not any((self.file_count, *self.counts.values(), *self.ids_by_kind.values()))
+
+    def store(self, connection: Connection, receipt: str, now: datetime) -> None:
+        for kind, ids in self.ids_by_kind.items():
+            PendingRemoval.add(connection, kind, ids, now, receipt)
+        if any(self.counts.values()):
+            Erasure.count(connection, receipt, self.counts)
 
 
 def read_records(number: str) -> PersonRecords:
@@ -164,16 +189,9 @@ def _store_request(records: PersonRecords, at_twilio: bool, actor: str, now: dat
     """
     with db.engine.begin() as connection:
         number_hash = keyed_hash(connection, HashedKind.NUMBER, records.number)
-        lock_key(connection, number_hash.hex())
-        searches = delete(RecipientSearch).where(searches_number(records.number))
-        search_count = affected_rows(connection.execute(searches))
-        erased = erase_rows(connection, records.number, records.batch_rows)
-        _cancel_waiting(connection, records.number)
-        ids_by_kind = _find_new(connection, records, number_hash, at_twilio, now)
-        ids_by_kind[RemovalKind.BLANK] = erased.message_ids
+        finds = _erase_found(connection, records, number_hash, at_twilio, now)
         earlier_receipt = None
-        at_once_count = search_count + erased.row_count + erased.file_count
-        if not at_once_count and not any(ids_by_kind.values()):
+        if finds.is_empty:
             earlier_receipt = Erasure.find_newest(connection, number_hash, at_twilio)
         receipt = earlier_receipt or secrets.token_hex(RECEIPT_BYTES)
         if earlier_receipt is None:
@@ -182,61 +200,104 @@ def _store_request(records: PersonRecords, at_twilio: bool, actor: str, now: dat
                 "number_hash": number_hash,
                 "requested_at": now,
                 "at_twilio": at_twilio,
-                "searches": search_count,
-                "batch_rows": erased.row_count,
                 **dict.fromkeys(ERASED_COUNTS, 0),
             }
             connection.execute(db.insert(Erasure).values(erasure))
-        for kind, ids in ids_by_kind.items():
-            PendingRemoval.add(connection, kind, ids, now, receipt)
+        finds.store(connection, receipt, now)
         PendingRemoval.hasten(connection, number_hash, now)
         # The words of the texts leave the index soon, not within a day.
         ScheduledJob.postpone(connection, JobName.CLEANING, now)
         entry = {"action": AuditAction.ERASED_PERSON, "actor": actor}
         connection.execute(db.insert(AuditEntry).values(subject=f"receipt {receipt}", **entry))
-    return _Request(number_hash, receipt, earlier_receipt is not None, erased.left)
+    is_shared = earlier_receipt is not None
+    return _Request(number_hash, at_twilio, receipt, is_shared, finds.left_rows)
 
 
 def _erase_left_rows(request: _Request, number: str) -> None:
-    """Erase the rows of batches that one transaction would take too long for."""
+    """Erase the rows of batches that one transaction would take too long for; at the end look for
+    all again, because more may have come meanwhile.
+    """
     left = list(request.left_rows)
 
     def erase_portion(portion: Portion) -> int:
         keys = left[: portion.size]
         if keys:
             with portion.turn() as connection:
-                now, receipt = utcnow(), request.receipt
-                erased = erase_some_rows(connection, number, keys)
-                PendingRemoval.add(connection, RemovalKind.BLANK, erased.message_ids, now, receipt)
-                Erasure.count(connection, receipt, {"batch_rows": erased.row_count})
+                _erase_some(connection, request, number, keys)
             del left[: len(keys)]
         return len(keys)
 
-    for _ in run_portions(erase_portion):
-        pass
+    while left:
+        for _ in run_portions(erase_portion):
+            pass
+        now = utcnow()
+        left += repeat_while_locked(partial(_erase_rest, request, read_records(number), now))
 
 
-def _cancel_waiting(connection: Connection, number: str) -> None:
-    """Cancel the messages to a number that wait here to be sent."""
-    waiting = select(Message.id).where(is_recipient(number), Message.status == OUTBOX)
-    for message_id in connection.scalars(waiting).all():
-        outbox.cancel(connection, message_id)
+def _erase_some(
+    connection: Connection, request: _Request, number: str, keys: Sequence[RowKey]
+) -> None:
+    """Erase rows of batches, and stop messages that have been made of rows to the number."""
+    lock_key(connection, request.number_hash.hex())
+    erased = erase_some_rows(connection, number, keys)
+    message_ids = _stop_messages(connection, number, request.number_hash, request.at_twilio)
+    ids_by_kind = {RemovalKind.ERASE: message_ids, RemovalKind.BLANK: erased.message_ids}
+    finds = _Finds({"batch_rows": erased.row_count}, ids_by_kind)
+    finds.store(connection, request.receipt, utcnow())
 
 
-def _find_new(
+def _erase_rest(request: _Request, records: PersonRecords, now: datetime) -> Sequence[RowKey]:
+    """Add to a request what is found by now; return the rows that are left for later."""
+    with db.engine.begin() as connection:
+        finds = _erase_found(connection, records, request.number_hash, request.at_twilio, now)
+        finds.store(connection, request.receipt, now)
+    return finds.left_rows
+
+
+def _erase_found(
     connection: Connection,
     records: PersonRecords,
     number_hash: bytes,
     at_twilio: bool,
     now: datetime,
+) -> _Finds:
+    """Erase searches and rows of batches, stop messages, and find what is to be removed."""
+    lock_key(connection, number_hash.hex())
+    searches = delete(RecipientSearch).where(searches_number(records.number))
+    search_count = affected_rows(connection.execute(searches))
+    erased = erase_rows(connection, records.number, records.batch_rows)
+    ids_by_kind = {
+        RemovalKind.ERASE: _stop_messages(connection, records.number, number_hash, at_twilio),
+        RemovalKind.BLANK: erased.message_ids,
+        **_find_callbacks(connection, records, number_hash, now),
+    }
+    counts = {"searches": search_count, "batch_rows": erased.row_count}
+    return _Finds(counts, ids_by_kind, erased.file_count, erased.left)
+
+
+def _stop_messages(
+    connection: Connection, number: str, number_hash: bytes, at_twilio: bool
+) -> Sequence[int]:
+    """Cancel the messages to a number that wait here to be sent.
+
+    Returns the ids of all to it that no erasure of the number removes yet.
+    """
+    waiting = select(Message.id).where(is_recipient(number), Message.status == OUTBOX)
+    for message_id in connection.scalars(waiting).all():
+        outbox.cancel(connection, message_id)
+    is_stored = PendingRemoval.is_stored(RemovalKind.ERASE, Message.id, number_hash, at_twilio)
+    return connection.scalars(select(Message.id).where(is_recipient(number), ~is_stored)).all()
+
+
+def _find_callbacks(
+    connection: Connection, records: PersonRecords, number_hash: bytes, now: datetime
 ) -> dict[RemovalKind, Sequence[int]]:
-    """Find what no erasure of the number removes yet; each kind in one statement, so that none is
-    missed or counted twice that another process removes meanwhile.
+    """Find the callbacks that no erasure of the number removes yet; each kind in one statement, so
+    that none is missed or counted twice that another process removes meanwhile.
 
     The ids that SQLite may have given again since they were read are not trusted.
     """
     dialect_name = connection.dialect.name
-    is_message = is_recipient(records.number)
     # Not the empty row that stays in place of the newest one.
     has_content = StatusEvent.twilio_sid.is_not(None) | (cast(StatusEvent.payload, String) != "{}")
     is_orphan = is_any_of(dialect_name, StatusEvent.id) & StatusEvent.message_id.is_(None)
@@ -245,12 +306,10 @@ def _find_new(
     is_refused = is_any_of(dialect_name, RefusedCallback.id) & ~is_newer
     ids_by_kind = dict[RemovalKind, Sequence[int]]()
     for kind, column, condition, ids in (
-        (RemovalKind.ERASE, Message.id, is_message, ()),
         (RemovalKind.EVENT, StatusEvent.id, is_orphan & has_content, records.orphan_ids),
         (RemovalKind.REFUSED, RefusedCallback.id, is_refused, records.refused_ids),
     ):
-        asks_twilio = at_twilio and kind is RemovalKind.ERASE
-        is_stored = PendingRemoval.is_stored(kind, column, number_hash, asks_twilio)
+        is_stored = PendingRemoval.is_stored(kind, column, number_hash, asks_twilio=False)
         query = select(column).where(condition, ~is_stored)
         ids_by_kind[kind] = connection.scalars(query, {"values": list(ids)}).all()
     return ids_by_kind

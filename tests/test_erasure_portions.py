@@ -1,0 +1,117 @@
+"""An erasure of a number that stands in many rows of batches, which takes several transactions."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import insert, select
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db, writing
+from smstracker.models import BatchRow, Message
+from smstracker.privacy import batch_rows, erasure
+from tests.batches import number, people, queue, read_messages, read_rows, ready_batch, start
+from tests.clients import Person
+
+pytestmark = pytest.mark.both_databases
+
+OFFICE = number(7)
+MANY = "\n".join(["phone,name,office", *(f"{number(n)},P,(415) 555-0007" for n in range(20, 29))])
+
+
+@pytest.fixture(autouse=True)
+def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_rows, "SCANNED_ROWS", 2)
+
+
+def erase(app: Flask) -> None:
+    with app.app_context():
+        result = erasure.erase(OFFICE, at_twilio=False, actor="carol@example.org")
+        assert erasure.count_left(result.receipt) == 0
+
+
+def read_statuses(app: Flask) -> Sequence[str]:
+    """The statuses of the messages to the number."""
+    with app.app_context():
+        query = select(Message.status).where(Message.recipient == OFFICE)
+        return db.session.scalars(query).all()
+
+
+def act_before(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], object]) -> None:
+    """Have something happen before each call of a function of `erasure`."""
+    function = getattr(erasure, name)
+
+    def act_first(*arguments: Any) -> Any:
+        act()
+        return function(*arguments)
+
+    monkeypatch.setattr(erasure, name, act_first)
+
+
+def test_rows_to_the_number_go_before_all_rows_that_hold_it(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would become messages while the others are erased, which are many."""
+    other_id = ready_batch(alice, MANY)
+    running_id = ready_batch(alice, people(9))
+    start(app, running_id)
+    act_before(monkeypatch, "_erase_left_rows", lambda: queue(app))
+    act_before(monkeypatch, "_erase_rest", lambda: statuses.extend(read_statuses(app)))
+    statuses = list[str]()
+    erase(app)
+    assert len(read_messages(app, running_id)) == 8
+    assert statuses == []
+    assert {row.cells[2] for row in read_rows(app, other_id)} == {""}
+    with app.app_context():
+        assert erasure.read_receipts()[0][0].batch_rows == 10
+
+
+def test_each_portion_stops_messages_that_were_made_meanwhile(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready_batch(alice, MANY)
+    statuses = list[str]()
+
+    def make_message() -> None:
+        alice.has_message(status="outbox", recipient=OFFICE, send_at=utcnow())
+
+    act_before(monkeypatch, "_erase_left_rows", make_message)
+    act_before(monkeypatch, "_erase_rest", lambda: statuses.extend(read_statuses(app)))
+    erase(app)
+    assert statuses == ["canceled"]
+    assert read_statuses(app) == []
+
+
+def test_rows_and_messages_that_come_meanwhile_are_erased_at_the_end(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receipt says that all is erased, of which nobody knows when it came."""
+    batch_ids = [ready_batch(alice, MANY)]
+
+    def copy_rows() -> None:
+        if len(batch_ids) == 1:
+            batch_ids.append(ready_batch(alice, f"{MANY}\n{OFFICE},P,"))
+            alice.has_message(status="delivered", recipient=OFFICE, next_lookup_at=None)
+
+    act_before(monkeypatch, "_erase_rest", copy_rows)
+    erase(app)
+    for batch_id in batch_ids:
+        rows = read_rows(app, batch_id)
+        assert [row.cells[2] for row in rows] == [""] * 9
+    assert read_statuses(app) == []
+    with app.app_context():
+        [(receipt, _left)] = erasure.read_receipts()
+        assert (receipt.batch_rows, receipt.messages) == (19, 1)
+
+
+@pytest.mark.both_databases(every_case=True)
+def test_more_rows_to_the_number_than_one_statement_may_name(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = ready_batch(alice, people(1))
+    with app.app_context(), writing():
+        rows = ({"batch_id": batch_id, "number": n, "recipient": OFFICE} for n in range(3, 70_000))
+        db.session.execute(insert(BatchRow), [{**row, "cells": [], "warnings": 0} for row in rows])
+    erase(app)
+    assert [row.recipient for row in read_rows(app, batch_id)] == [number(0)]
