@@ -154,6 +154,18 @@ def test_messages_are_erased_but_those_under_way_only_when_settled(app_of_alice:
     assert count(app_of_alice, Message) == 0
 
 
+@pytest.mark.both_databases(every_case=True)
+@pytest.mark.parametrize("is_active", [True, False])
+def test_messages_that_wait_here_are_cancelled_and_erased(alice: Person, is_active: bool) -> None:
+    """Also one that a restore holds, which no worker would ever settle."""
+    for send_at in (None, utcnow() + timedelta(days=3)):
+        alice.has_message(status="outbox", send_at=send_at, next_lookup_at=None)
+    if not is_active:
+        run(alice.app, "users", "deactivate", ALICE)
+    assert delete(alice.app, "--erase-messages").endswith("is deleted, with 2 messages.\n")
+    assert count(alice.app, Message) == 0
+
+
 def test_totals_of_erased_messages_stay(app_of_alice: Flask) -> None:
     period = TimeRange(since=utcnow() - timedelta(days=7))
 
