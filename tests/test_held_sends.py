@@ -53,6 +53,11 @@ def claim_later(app: Flask, after: timedelta = 2 * LATER) -> list[int]:
         return [message.id for message in outbox.claim(connection, 10, utcnow() + after)]
 
 
+def held_for(app: Flask, message: Message) -> timedelta:
+    with app.app_context():
+        return utcnow() - db.session.get_one(Message, message.id).status_at
+
+
 def edit(app: Flask, message: Message, **changes: object) -> None:
     with app.app_context(), writing():
         row = db.session.get_one(Message, message.id)
@@ -85,7 +90,8 @@ def change(app: Flask, message: Message, kind: str) -> None:
 def test_what_was_changed_since_the_backup_waits_for_its_sender(
     make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path, kind: str
 ) -> None:
-    changed, same = (alice.queue(n, send_at=utcnow() + LATER) for n in (1, 2))
+    with time_machine.travel(utcnow() - LATER):
+        changed, same = (alice.queue(n, send_at=utcnow() + 2 * LATER) for n in (1, 2))
     run(make_app, "backup", tmp_path / "a")
     change(app, changed, kind)
     close(app)
@@ -93,6 +99,7 @@ def test_what_was_changed_since_the_backup_waits_for_its_sender(
         said = restore(make_app, tmp_path / "a")
         assert "1 scheduled message is held: " in said
     later = make_app()
+    assert held_for(later, changed) < timedelta(minutes=5)
     assert claim_later(later) == [same.id]
     again = Person.signed_in(later, alice.email)
     page = f"/messages/{changed.public_id}"
@@ -151,6 +158,7 @@ def test_they_are_held_also_if_the_restore_is_killed_behind_psql(
     killed = make_app()
     with killed.app_context():
         times = dict(db.session.execute(select(Message.id, Message.send_at)).tuples().all())
+    assert held_for(killed, changed) < timedelta(minutes=5)
     close(killed)
     assert times == {changed.id: None, same.id: same.send_at}
     assert "1 scheduled message is held: " in restore(make_app, tmp_path / "a")

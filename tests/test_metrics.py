@@ -271,10 +271,12 @@ def test_outbox_and_due_lookups_have_depth_and_age(app: Flask, alice: Person) ->
     now = utcnow()
     alice.has_message(status="outbox", send_at=now - timedelta(seconds=90))
     alice.has_message(status="outbox", send_at=now - timedelta(seconds=30))
+    alice.has_message(status="outbox", send_at=None)
     alice.has_message(status="sent", next_lookup_at=now - timedelta(seconds=60))
     alice.has_message(status="sent", next_lookup_at=now + timedelta(seconds=60))
     samples = scrape(app)
     assert samples["smstracker_outbox_waiting",] == 2
+    assert samples["smstracker_outbox_held",] == 1
     assert 90 <= samples["smstracker_outbox_oldest_seconds",] < 120
     assert samples["smstracker_lookup_waiting",] == 1
     assert 60 <= samples["smstracker_lookup_oldest_seconds",] < 90

@@ -139,7 +139,7 @@ def test_totals_keep_the_place_of_deleted_messages(make_app: MakeApp, alice: Per
 @pytest.mark.parametrize(
     "open_message",
     [
-        {"status": "outbox"},
+        {"status": "outbox", "send_at": utcnow()},
         {"status": "pending"},
         {"status": "unknown"},
         {"status": "queued"},

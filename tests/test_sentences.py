@@ -76,6 +76,11 @@ REPORTS: list[tuple[str, Change, Change]] = [
         {"backlog": OutboxCounts(3, 0, NOW)},
     ),
     ("ok outbox: nothing waits to be sent. ", {}, {"backlog": OutboxCounts(1, 0, NOW)}),
+    (
+        "ok outbox: nothing waits to be sent; a restore holds 2: the senders edit or cancel them. ",
+        {"backlog": OutboxCounts(0, 0, None, 2)},
+        {},
+    ),
     ("The worker has not run for 2 hours", GONE, GONE | {"storage_problem": DISK_FULL}),
     (
         "problem worker: The worker has not run for 2 hours (it was w)",

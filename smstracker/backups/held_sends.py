@@ -26,7 +26,7 @@ from smstracker.database.engine import affected_rows
 from smstracker.database.row_sets import is_any_of
 from smstracker.models import Batch, Message
 from smstracker.models.batches import BatchState
-from smstracker.models.messages import is_in_outbox
+from smstracker.models.messages import is_held, is_in_outbox
 
 Time = datetime | Function[datetime]
 
@@ -45,21 +45,20 @@ def hold_sends(connection: Connection, now: datetime, scheduled: Collection[str]
     query = _select_scheduled(connection.dialect, now).add_columns(Message.id)
     held_ids = [row.id for row in connection.execute(query) if row.digest not in scheduled]
     held = update(Message).where(is_any_of(connection.dialect.name, Message.id))
-    connection.execute(held.values(send_at=None), {"values": held_ids})
+    connection.execute(held.values(**_held(now)), {"values": held_ids})
     return affected_rows(connection.execute(_hold_batches()))
 
 
 def count_held(connection: Connection) -> int:
     """How many messages wait for people since a restore, this one or an earlier one."""
-    is_held = (is_in_outbox(), Message.send_at.is_(None))
-    return connection.scalar(select(func.count()).select_from(Message).where(*is_held)) or 0
+    return connection.scalar(select(func.count()).select_from(Message).where(is_held())) or 0
 
 
 def hold_sends_script(dialect: Dialect, scheduled: Collection[str]) -> str:
     """Return the same for psql. A backup without these tables or columns holds nothing to send."""
     now = func.now()
     is_other = _digest(dialect).not_in(sorted(scheduled))
-    hold_scheduled = update(Message).where(_is_scheduled(now), is_other).values(send_at=None)
+    hold_scheduled = update(Message).where(_is_scheduled(now), is_other).values(**_held(now))
     blocks = []
     for statement in (_hold_messages(now), hold_scheduled, _hold_batches()):
         sql = statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})
@@ -71,6 +70,11 @@ def hold_sends_script(dialect: Dialect, scheduled: Collection[str]) -> str:
 
 def _select_scheduled(dialect: Dialect, now: Time) -> Select[tuple[str]]:
     return select(_digest(dialect).label("digest")).where(_is_scheduled(now))
+
+
+def _held(now: Time) -> dict[str, Time | None]:
+    """What changes of a message that is held: it waits for its sender from now on."""
+    return {"send_at": None, "status_at": now}
 
 
 def _is_at_once() -> ColumnElement[bool]:

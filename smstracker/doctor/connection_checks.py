@@ -110,7 +110,9 @@ def _check_outbox(report: ConnectionReport) -> CheckResult:
     scheduled = f", {backlog.scheduled:,} of them for a later time" if backlog.scheduled else ""
     paused = f"; {format_count(report.paused_senders, 'sender')} paused"
     detail = f"{messages} to be sent{scheduled}{paused if report.paused_senders else ''}"
-    return ok("outbox", detail if backlog.waiting else "nothing waits to be sent")
+    held = f"; a restore holds {backlog.held:,}: the senders edit or cancel them"
+    detail = detail if backlog.waiting else "nothing waits to be sent"
+    return ok("outbox", f"{detail}{held if backlog.held else ''}")
 
 
 def _check_tokens(report: ConnectionReport) -> CheckResult:

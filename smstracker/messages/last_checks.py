@@ -40,7 +40,7 @@ def find_obstacles(messages: Collection[OutboxMessage], now: datetime) -> dict[i
     """Return what stops these messages, by message id."""
     # Outside of a request, `db.session` would keep callbacks waiting.
     with reading_connection(db.engine) as connection, Session(connection) as session:
-        ids_with_access = _find_ids_with_access(session, {row.owner_id for row in messages})
+        ids_with_access = find_ids_with_access(session, {row.owner_id for row in messages})
         opted_out = _find_opt_outs(session, messages)
     obstacles = {}
     for message in messages:
@@ -76,7 +76,8 @@ def _reasons(
         yield StopReason.UNFILLED_FIELD
 
 
-def _find_ids_with_access(session: Session, owner_ids: Collection[int]) -> set[int]:
+def find_ids_with_access(session: Session, owner_ids: Collection[int]) -> set[int]:
+    """Those of the users who may sign in."""
     query = _select_owners(db.engine.dialect.name)
     owners = session.scalars(query, {"values": owner_ids})
     return {owner.id for owner in owners if owner.has_access(settings())}

@@ -60,7 +60,9 @@ class DatabaseCollector(Collector):
             yield from _backlog(
                 "lookup", "due look-ups", metric_queries.count_due_lookups(connection, now)
             )
-            yield from _backlog("outbox", "outbox", metric_queries.count_outbox(connection, now))
+            outbox = metric_queries.count_outbox(connection, now)
+            yield from _backlog("outbox", "outbox", outbox)
+            yield _gauge("outbox_held", "Messages that a restore holds.", outbox.held)
             yield from _workers(read_workers(connection, now), now)
             counts = dict.fromkeys(RULES, 0) | Alert.count_open(connection)
             yield _gauges("alerts_open", "Open alerts, muted ones included.", "rule", counts)

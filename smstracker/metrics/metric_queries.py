@@ -50,10 +50,13 @@ class MessageCounts:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How many wait, and the seconds for which the oldest has waited; 0 if none does."""
+    """How many wait, and the seconds for which the oldest has waited; 0 if none does. Those that a
+    restore holds are not among them.
+    """
 
     messages: int
     oldest_seconds: float
+    held: int = 0
 
 
 class OlderCounts:
@@ -153,7 +156,7 @@ def _count_live(connection: Connection, period: Range) -> tuple[Counter[str], Co
 def count_outbox(connection: Connection, now: datetime) -> Backlog:
     """The messages that wait to be handed to Twilio; the age of one begins at its time."""
     backlog = outbox.read_backlog(connection, now)
-    return Backlog(backlog.waiting, _elapsed_seconds(backlog.oldest_at, now))
+    return Backlog(backlog.waiting, _elapsed_seconds(backlog.oldest_at, now), backlog.held)
 
 
 def count_due_lookups(connection: Connection, now: datetime) -> Backlog:

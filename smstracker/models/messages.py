@@ -69,6 +69,11 @@ def is_in_outbox() -> ColumnElement[bool]:
     return condition
 
 
+def is_held() -> ColumnElement[bool]:
+    """The condition of a message that a restore holds, as `Message.is_held`."""
+    return is_in_outbox() & Message.send_at.is_(None)
+
+
 def reverse_digits(number: str) -> str:
     """Reverse the digits of an E.164 number, so that a search for the last ones is a range."""
     return number[:0:-1]
@@ -150,7 +155,8 @@ class Message(Model):
         ForeignKey("message.id", name=RESEND_CONSTRAINT)
     )
     # Of a message that goes through the outbox: from when it may be handed over (None while a
-    # restore holds it), until when a worker has claimed it, and when its hand-over began.
+    # restore holds it, since `status_at`), until when a worker has claimed it, and when its
+    # hand-over began.
     send_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     handed_over_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

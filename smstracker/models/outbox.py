@@ -91,13 +91,15 @@ SENDER_KEY = func.coalesce(Message.messaging_service_sid, Message.sender)
 
 @dataclass(frozen=True, slots=True)
 class OutboxCounts:
-    """The messages that wait; `scheduled` ones wait for their time. `oldest_at` is from when the
-    first may go, without those of batches that wait for people or for the end of quiet hours.
+    """The messages that wait to be sent; `scheduled` ones wait for their time. `oldest_at` is from
+    when the first may go, without those of batches that wait for people or for the end of quiet
+    hours. `held` ones are not among them: a restore holds them until their senders come.
     """
 
     waiting: int
     scheduled: int
     oldest_at: datetime | None
+    held: int = 0
 
 
 def claim(connection: Connection, limit: int, now: datetime) -> list[OutboxMessage]:
@@ -128,7 +130,8 @@ def read_backlog(connection: Connection, now: datetime) -> OutboxCounts:
     lanes = running_batch_ids(connection)
     moves = or_(Message.batch_id.is_(None), Message.batch_id.in_(lanes))
     oldest = func.min(Message.send_at, type_=UtcDateTime()).filter(moves)
-    query = select(func.count(), scheduled, oldest).where(is_in_outbox())
+    waiting = func.count(Message.send_at)
+    query = select(waiting, scheduled, oldest, func.count() - waiting).where(is_in_outbox())
     return OutboxCounts(*connection.execute(query).one())
 
 

@@ -1,6 +1,7 @@
 """The worker job that deletes texts after KEEP_TEXT_DAYS and messages after KEEP_MESSAGE_DAYS.
 
-It also deletes what is pending of erasures, and the messages of deleted users.
+It also deletes what is pending of erasures, and the messages of deleted users; and it ends messages
+that a restore has held for too long.
 
 It walks through the messages in the order of their ids, which is that of their age, from a stored
 position. Those whose outcome is open are stored as pending and looked at again each day.
@@ -34,6 +35,7 @@ from smstracker.plurals import format_count
 from smstracker.privacy.batch_removal import remove_expired_batches
 from smstracker.privacy.disk_traces import truncate_log
 from smstracker.privacy.former_users import erase_former_users
+from smstracker.privacy.held_messages import end_held_messages
 from smstracker.privacy.pending import RECHECKS, SETTINGS, remove_pending
 from smstracker.privacy.portions import Portion, run_portions
 from smstracker.privacy.removal import Removal, blank_messages, delete_messages
@@ -49,7 +51,7 @@ def remove_expired(_last_done: datetime | None) -> Iterator[int]:
     walks = (_walk_all(kind, removed) for kind in (RemovalKind.DELETE, RemovalKind.BLANK))
     pending, former = remove_pending(removed=removed), erase_former_users()
     try:
-        for steps in (pending, former, *walks, remove_expired_batches()):
+        for steps in (end_held_messages(), pending, former, *walks, remove_expired_batches()):
             for count in steps:
                 is_anything_removed = True
                 yield count
