@@ -11,8 +11,9 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.models import BatchRow, Message
 from smstracker.privacy import batch_rows, erasure
+from smstracker.privacy.retention import remove_expired
 from tests.batches import number, people, queue, read_messages, read_rows, ready_batch, start
-from tests.clients import Person
+from tests.clients import Person, words
 
 pytestmark = pytest.mark.both_databases
 
@@ -103,6 +104,36 @@ def test_rows_and_messages_that_come_meanwhile_are_erased_at_the_end(
     with app.app_context():
         [(receipt, _left)] = erasure.read_receipts()
         assert (receipt.batch_rows, receipt.messages) == (19, 1)
+
+
+def test_receipt_says_that_rows_are_left_until_the_number_is_erased_again(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker cannot go on where an erasure was interrupted: nobody tells it the number."""
+    app.test_cli_runner().invoke(args=["users", "add", "carol@example.org", "--admin"])
+    ready_batch(alice, MANY)
+
+    def end() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        act_before(patch, "_erase_left_rows", end)
+        with pytest.raises(KeyboardInterrupt):
+            erase(app)
+    with app.app_context():
+        for _ in remove_expired(None):
+            pass
+        [(receipt, left_count)] = erasure.read_receipts()
+    assert left_count == 1
+    admin = Person.signed_in(app, "carol@example.org")
+    page = words(admin.get(f"/privacy/receipts/{receipt.receipt}").text)
+    assert "Rows of batches may still hold the number." in page
+    assert "Everything is erased" not in page
+    assert "Still to be erased" not in page
+    erase(app)
+    page = words(admin.get(f"/privacy/receipts/{receipt.receipt}").text)
+    assert "Everything is erased here." in page
+    assert "Rows of batches may" not in page
 
 
 @pytest.mark.both_databases(every_case=True)

@@ -36,6 +36,9 @@ class RemovalKind(StrEnum):
     ERASE = "erase"  # a message of an erased person
     EVENT = "event"  # a callback without a message
     REFUSED = "refused"  # a refused callback
+    # The receipt, as a number, of an erasure that has not come to all rows of batches. Only whoever
+    # erases can go on: no worker knows the number.
+    ROWS = "rows"
 
 
 class CounterName(StrEnum):
@@ -150,6 +153,16 @@ class PendingRemoval(Model):
         if rows:
             statement = upsert(connection.dialect.name, cls, ("kind", "row_id"), changes)
             connection.execute(statement, rows)
+
+    @classmethod
+    def note_rows(
+        cls, connection: Connection, number_hash: bytes, receipt: str, now: datetime, are_left: bool
+    ) -> None:
+        """Note whether rows of batches are left of an erasure, and so of all of the number."""
+        is_noted = cls.is_of_number(number_hash) & (cls.kind == RemovalKind.ROWS)
+        connection.execute(delete(cls).where(is_noted))
+        if are_left:
+            cls.add(connection, RemovalKind.ROWS, [int(receipt, 16)], now, receipt)
 
     @classmethod
     def is_of_number(cls, number_hash: bytes) -> ColumnElement[bool]:

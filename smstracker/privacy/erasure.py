@@ -113,6 +113,7 @@ class _Finds:
         return not any((self.file_count, *self.counts.values(), *self.ids_by_kind.values()))
 
     def store(self, connection: Connection, receipt: str, now: datetime) -> None:
+        """Store these with a receipt."""
         for kind, ids in self.ids_by_kind.items():
             PendingRemoval.add(connection, kind, ids, now, receipt)
         if any(self.counts.values()):
@@ -166,6 +167,13 @@ def count_left(receipt: str) -> int:
         return connection.scalar(select(_LEFT).where(Erasure.receipt == receipt)) or 0
 
 
+def has_left_rows(erasure: Erasure) -> bool:
+    """Whether rows of batches may hold the number still, as part of what is left of an erasure."""
+    is_left = PendingRemoval.is_of_number(erasure.number_hash)
+    is_left &= PendingRemoval.kind == RemovalKind.ROWS
+    return db.session.scalar(select(PendingRemoval.row_id).where(is_left).limit(1)) is not None
+
+
 def find_unfinished(number: str) -> tuple[str, int] | None:
     """The newest receipt of a number and how much is left of it; None if nothing is."""
     with reading_connection(db.engine) as connection:
@@ -204,6 +212,7 @@ def _store_request(records: PersonRecords, at_twilio: bool, actor: str, now: dat
             }
             connection.execute(db.insert(Erasure).values(erasure))
         finds.store(connection, receipt, now)
+        PendingRemoval.note_rows(connection, number_hash, receipt, now, bool(finds.left_rows))
         PendingRemoval.hasten(connection, number_hash, now)
         # The words of the texts leave the index soon, not within a day.
         ScheduledJob.postpone(connection, JobName.CLEANING, now)
@@ -251,6 +260,8 @@ def _erase_rest(request: _Request, records: PersonRecords, now: datetime) -> Seq
     with db.engine.begin() as connection:
         finds = _erase_found(connection, records, request.number_hash, request.at_twilio, now)
         finds.store(connection, request.receipt, now)
+        key = (request.number_hash, request.receipt)
+        PendingRemoval.note_rows(connection, *key, now, bool(finds.left_rows))
     return finds.left_rows
 
 

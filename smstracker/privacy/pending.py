@@ -45,6 +45,8 @@ def remove_pending(
             kind for kind, setting in SETTINGS.items() if days_in_force(connection, setting) is None
         }
     for kind in RemovalKind:
+        if kind is RemovalKind.ROWS:
+            continue
         is_wanted = PendingRemoval.kind == kind
         if number_hash is not None:
             is_wanted &= PendingRemoval.is_of_number(number_hash)
@@ -59,6 +61,7 @@ def await_others(number_hash: bytes) -> bool:
     Not for longer than the database does.
     """
     is_due = has_come(PendingRemoval.check_at, utcnow(), RECHECKS[RemovalKind.ERASE])
+    is_due &= PendingRemoval.kind != RemovalKind.ROWS
     query = select(PendingRemoval.row_id).where(PendingRemoval.is_of_number(number_hash), is_due)
     query = query.order_by(PendingRemoval.kind, PendingRemoval.row_id).limit(1)
     with db.engine.begin() as connection:

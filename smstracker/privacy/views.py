@@ -87,12 +87,14 @@ def erase() -> ResponseReturnValue:
 def receipt(receipt: str) -> ResponseReturnValue:
     receipts = erasure.read_receipts(receipt) or abort(404)
     row, left_count = receipts[0]
+    has_left_rows = erasure.has_left_rows(row)
     connection = db.session.connection()
     is_own = CarrierRemoval.receipt == receipt
     return render_template(
         "privacy/receipt.html",
         erasure=row,
-        left_count=left_count,
+        left_count=left_count - has_left_rows,
+        has_left_rows=has_left_rows,
         at_twilio=read_progress(connection, is_of_person(row)),
         own_left=read_progress(connection, is_own).left,
         not_asked=count_not_asked(connection, row) if row.at_twilio else 0,
