@@ -9,6 +9,7 @@ from flask import Flask
 from werkzeug.test import EnvironBuilder
 
 from smstracker.extensions import db
+from smstracker.web.large_bodies import MAX_HEADERS_BYTES, PIECE_BYTES
 from smstracker.web.request_framing import MAX_BODY_BYTES, MAX_UPLOAD_BYTES
 from tests.batches import SENDER, number, people
 from tests.clients import Person, hidden
@@ -61,6 +62,16 @@ def test_file_that_is_too_large_is_skimmed_outside_of_transactions(alice: Person
     assert response.status_code == 413
     assert "Hi ((name))</textarea>" in response.text
     assert_free(body)
+
+
+def test_large_body_in_which_no_part_begins_is_not_read_to_its_end(alice: Person) -> None:
+    """Until a part begins, all of it would be held in memory."""
+    body = SlowBody(b"a" * (MAX_UPLOAD_BYTES + 1))
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    headers["Content-Length"] = str(MAX_UPLOAD_BYTES + 1)
+    response = alice.client.post("/batches", input_stream=body, headers=headers)
+    assert response.status_code == 413
+    assert body.tell() <= MAX_HEADERS_BYTES + PIECE_BYTES
 
 
 def test_rows_of_a_program_are_read_outside_of_transactions(app: Flask) -> None:

@@ -79,7 +79,7 @@ def skim_fields() -> MultiDict[str, str]:
     """Read the typed fields of an upload that is too large; its files are dropped piece by piece.
 
     Fields after MAX_SKIMMED_BYTES, and more than MAX_FIELDS_BYTES of them, are left out; nothing is
-    read after MAX_PARTS parts or MAX_HEADERS_BYTES of their headers.
+    read after MAX_PARTS parts or MAX_HEADERS_BYTES of their headers, or before the first part.
     """
     fields: MultiDict[str, str] = MultiDict()
     boundary = request.mimetype_params.get("boundary", "").encode()
@@ -112,6 +112,7 @@ def _read_parts(decoder: MultipartDecoder) -> Iterator[Event]:
         decoder.receive_data(piece or None)
         while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
             yield event
-        has_long_headers = decoder.state is State.PART and len(decoder.buffer) > MAX_HEADERS_BYTES
+        is_before_data = decoder.state in (State.PREAMBLE, State.PART)
+        has_long_headers = is_before_data and len(decoder.buffer) > MAX_HEADERS_BYTES
         if isinstance(event, Epilogue) or has_long_headers:
             return
