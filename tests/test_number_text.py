@@ -35,6 +35,23 @@ HELD = [
     ("+79161234567", "8 (916) 123-45-67"),
     ("+390612345678", "06 1234 5678"),
     ("+29023456", "Dial +290 23456"),
+    ("+3545551234", "Call 555-1234"),
+    ("+3545551234", "+1 415-555-0199, 555-1234"),
+    (US, "+14155550100 / 4155550123"),
+    (US, "4155550100/4155550123"),
+    (US, "+49 30 123456 / 415-555-0123"),
+    (US, "File 0042 (415) 555-0123"),
+    (US, "No. 00712 415 555 0123"),
+    (US, "17/415-555-0123"),
+    (US, "415-555-0123 2026-11-28"),
+    (US, "Call 415\t555\t0123 now"),
+    (US, "Call 415\u00b7555\u00b70123"),
+    (US, "Call 415,555'0123"),
+    (US, "Call 415_555|0123"),
+    (US, "Call [415] 555 -  0123"),
+    (US, "Call *415* 555:0123"),
+    (US, "Call 415&nbsp;555&nbsp;0123"),
+    (US, "4.155550123E9"),
 ]
 OTHERS = [
     (US, "+24155550123"),
@@ -47,6 +64,15 @@ OTHERS = [
     (US, "415\n555\n0123"),
     (US, "0123"),
     (GB, "+1 207 946 0123"),
+    (US, "49 415 555 0123"),
+    (US, "2 415 555 0123 4"),
+    ("+3545551234", "+1 415-555-1234"),
+    ("+3545551234", "(415) 555-1234"),
+    ("+4755501234", "0161 555 01234"),
+    ("+6565551234", "020 6555 1234"),
+    ("+49301234567", "301 23 45 67 89"),
+    ("+4915112345678", "+43 15112345678"),
+    ("+9607712345", "202-771-2345"),
     ("+29023456", "Order 23456"),
     (US, ""),
     (US, None),
@@ -59,6 +85,15 @@ def test_number_is_found_as_people_write_it(number: str, text: str) -> None:
     if text.isascii():
         assert WrittenNumber(number).is_in_bytes(f"text {quote(text)}".encode())
         assert WrittenNumber(number).is_in_bytes(f"To={quote_plus(text)}&A=B".encode())
+
+
+def test_text_that_is_full_of_the_number_is_not_read_to_its_end() -> None:
+    assert WrittenNumber(US).is_in("41555501234 " * 100)
+    assert not WrittenNumber(US).is_in("41555501234 " * 3)
+
+
+def test_number_is_found_in_an_encoded_text() -> None:
+    assert WrittenNumber(US).is_in("Call 415%20555%200123")
 
 
 def test_cell_may_be_a_short_number_without_its_country_code() -> None:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from itertools import pairwise
+from html import unescape
 from urllib.parse import unquote_to_bytes
 
 from smstracker.sms import numbering_plan as plan
@@ -11,13 +11,24 @@ from smstracker.sms.typed_text import is_invisible
 
 # Fewer digits without the country code are too often something else.
 MIN_NATIONAL_DIGITS = 7
+# So many are the number whatever stands before them, unless it is the code of another country.
+SURE_DIGITS = 9
+# What has so many digits is a number or a date of its own.
+OWN_DIGITS = 7
+# A text with so many places that look like the number is full of it.
+MAX_PLACES = 50
+MAX_CONTEXT = 60  # characters
+_GAP = r"(?:[^\w+%\n]|_){0,4}"  # between digits of one number
 _BRACKETED_ZERO = re.compile(r"\(\s*0\s*\)")
-_GROUP = re.compile(r"\+?[0-9]+")
-_GAP = re.compile(r"[ ().\-/~]{1,4}")
+_BEFORE = re.compile(rf"(?:\+?[0-9]+{_GAP})+\Z")
+_AFTER = re.compile(rf"(?:{_GAP}[0-9]+)+")
+_GROUP = re.compile(r"(\+?[0-9]+)([^0-9+]*)")
+_ENDS_A_NUMBER = re.compile(r"[,;:|/]\s|\s[/|]")
+_ZEROS = re.compile(r"[^0-9]+0+")  # of a spreadsheet
 _WORDS = re.compile(r"[^\W\d_]|\n")
 _NO_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 # Separators as an address or a form encodes them.
-_ENCODED_SEPARATORS = re.compile(rb"%(?:2[089BDEF]|7E)", re.I)
+_ENCODED_SEPARATORS = re.compile(rb"%(?:09|2[0-9A-F]|3[A-F]|5[B-F]|7[B-E])", re.I)
 
 
 class WrittenNumber:
@@ -30,39 +41,90 @@ class WrittenNumber:
     def __init__(self, number: str) -> None:
         digits = number.removeprefix("+")
         split = plan.split_country_code(digits)
-        code, national = (split.code, split.national) if split else ("", digits)
+        self._code, self._national = (split.code, split.national) if split else ("", digits)
         trunk = plan.trunk_prefix(split.main_region) if split else ""
-        dialled = {national, trunk + national}
-        # Before it people write 00, or 011 in North America.
-        self._whole = {f"{code}{form}" for form in dialled} | {f"11{digits}"}
-        self._whole = {form.lstrip("0") for form in self._whole}
-        self._short = {form.lstrip("0") for form in dialled}
-        self._has_short = len(national) >= MIN_NATIONAL_DIGITS
-        self._digits = national
-        self._max_digits = len(digits) + len("0011") + len(trunk)
+        # What is dialled before it, in one piece; before the code also 00, or 011 in North America.
+        self._trunks = {"", "0", trunk}
+        codes = {f"{prefix}{self._code}" for prefix in ("", "+", "00", "011")}
+        self._codes = {f"{code}{trunk}" for code in codes for trunk in self._trunks}
+        self._place = re.compile(_GAP.join(self._national))
 
     def is_in(self, text: str | None) -> bool:
         """Whether a text holds the number."""
         if not text:
             return False
-        # Much quicker than to read the groups.
-        if self._digits not in _ascii_digits(text):
+        return self._is_in(text) or self._is_encoded_in(text.encode("utf-8", "replace"))
+
+    def _is_in(self, text: str) -> bool:
+        # Much quicker than to look at the places.
+        if self._national not in _ascii_digits(text):
             return False
         if not text.isascii():
             text = _to_ascii(text)
-        return self._is_all_of(text) or self._is_among_groups(_BRACKETED_ZERO.sub(" ", text))
+        if self._is_all_of(text):
+            return True
+        text = _BRACKETED_ZERO.sub(" ", text)
+        place, count = self._place.search(text), 0
+        while place:
+            count += 1
+            if count > MAX_PLACES or self._stands_at(text, place.start(), place.end()):
+                return True
+            place = self._place.search(text, place.start() + 1)
+        return False
+
+    def _stands_at(self, text: str, start: int, end: int) -> bool:
+        """Whether the national digits at a place are this number, by what is around them."""
+        return self._may_begin(text[max(start - MAX_CONTEXT, 0) : start]) and self._may_end(
+            text[end : end + MAX_CONTEXT]
+        )
+
+    def _may_begin(self, before: str) -> bool:
+        chain = _BEFORE.search(before)
+        groups = _GROUP.findall(chain[0]) if chain else []
+        groups = _behind_ended_numbers(groups)
+        has_code = False
+        if groups and not groups[-1][1]:  # in one piece with it
+            piece = groups.pop()[0]
+            has_code = piece in self._codes
+            if not has_code and piece not in self._trunks:
+                return False
+        elif groups and groups[-1][0] in self._trunks:
+            groups.pop()
+        if not has_code and groups and groups[-1][0] in self._codes:
+            groups.pop()
+            has_code = True
+        if not groups or sum(len(group) for group, _gap in groups) >= OWN_DIGITS:
+            return has_code or len(self._national) >= MIN_NATIONAL_DIGITS
+        if has_code:
+            return len(self._code + self._national) >= SURE_DIGITS or not groups[-1][0].strip("+0")
+        if _is_country_code(groups[-1][0]):
+            return False
+        return len(self._national) >= SURE_DIGITS
+
+    def _may_end(self, after: str) -> bool:
+        chain = _AFTER.match(after)
+        if not chain or _ZEROS.fullmatch(chain[0]) or _ENDS_A_NUMBER.match(chain[0]):
+            return True
+        is_joined = chain[0][0].isdigit()
+        return not is_joined and sum(map(str.isdigit, chain[0])) >= OWN_DIGITS
 
     def may_be_in_json(self, text: str) -> bool:
         """Whether values of a JSON text may hold the number; quicker than to read it."""
         is_plain = text.isascii() and "\\u" not in text
-        return not is_plain or self._digits in _ascii_digits(text)
+        return not is_plain or self._national in _ascii_digits(text)
 
     def is_in_bytes(self, value: bytes) -> bool:
         """Whether bytes of a request hold the number in ASCII digits, as they are or encoded."""
-        return self.is_in(value.decode("ascii", "ignore")) or (
-            self._may_be_encoded_in(value)
-            and self.is_in(unquote_to_bytes(value.replace(b"+", b" ")).decode("utf-8", "replace"))
-        )
+        is_plain = self._is_in(value.decode("ascii", "ignore"))
+        return is_plain or self._is_encoded_in(value.replace(b"+", b" "))
+
+    def _is_encoded_in(self, value: bytes) -> bool:
+        """Whether a text holds the number as an address, a form or HTML encodes it."""
+        if b"%" in value and self._may_be_encoded_in(value):
+            value = unquote_to_bytes(value)
+        elif b"&" not in value:
+            return False
+        return self._is_in(unescape(value.decode("utf-8", "replace")))
 
     def _may_be_encoded_in(self, value: bytes) -> bool:
         """Whether the digits follow one another, each as it is or percent-encoded.
@@ -71,35 +133,27 @@ class WrittenNumber:
         """
         value = _ENCODED_SEPARATORS.sub(b"", value)
         # A stray % before a number that begins with 3 takes that digit too.
-        digits = self._digits.removeprefix("3").encode()
+        digits = self._national.removeprefix("3").encode()
         return digits in value.replace(b"%3", b"").translate(None, _NO_DIGITS)
 
     def _is_all_of(self, text: str) -> bool:
         if _WORDS.search(text):
             return False
         digits = re.sub("[^0-9]", "", text).lstrip("0")
-        return digits in self._whole or digits in self._short
+        before = digits.removesuffix(self._national.lstrip("0"))
+        return digits != before and before in self._codes | self._trunks
 
-    def _is_among_groups(self, text: str) -> bool:
-        groups = list(_GROUP.finditer(text))
-        is_joined = [
-            _GAP.fullmatch(text, left.end(), right.start()) is not None
-            for left, right in pairwise(groups)
-        ]
-        is_joined.append(False)
-        for first, group in enumerate(groups):
-            before = groups[first - 1][0] if first and is_joined[first - 1] else ""
-            # Behind the country code of another number.
-            is_abroad = before.startswith(("+", "00")) and not group[0].startswith("+")
-            forms = self._whole | (set() if is_abroad or not self._has_short else self._short)
-            digits = ""
-            for position in range(first, len(groups)):
-                digits += groups[position][0].lstrip("+")
-                if digits.lstrip("0") in forms:
-                    return True
-                if not is_joined[position] or len(digits) > self._max_digits:
-                    break
-        return False
+
+def _behind_ended_numbers(groups: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Leave out the groups before the last separator that stands between numbers."""
+    ends = [at for at, (_group, gap) in enumerate(groups, 1) if _ENDS_A_NUMBER.search(gap)]
+    return groups[ends[-1] :] if ends else groups
+
+
+def _is_country_code(group: str) -> bool:
+    code = group.removeprefix("+").removeprefix("011").removeprefix("00")
+    number = plan.split_country_code(code)
+    return group.startswith("+") or (number is not None and number.code == code)
 
 
 def _ascii_digits(text: str) -> str:
