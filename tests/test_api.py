@@ -327,7 +327,7 @@ def test_sender_may_be_a_messaging_service(make_app: MakeApp) -> None:
     ],
 )
 def test_token_has_limits_of_its_own(app: Flask, rights: TokenRights, window: timedelta) -> None:
-    program, other = Program(app, rights=rights), Program(app)
+    program, other = Program(app, rights=rights), Program(app, rights=rights)
     with time_machine.travel(NOON, tick=False):
         assert [program.send(f"k{n}").status_code for n in range(3)] == [202, 202, 429]
         refused = program.send("k2")

@@ -11,11 +11,12 @@ from sqlalchemy import update
 
 from config import load
 from smstracker import create_app
-from smstracker.api.waiting import EXTENSION, Waiters
+from smstracker.api.waiting import EXTENSION, Waiters, wait_for_status
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.messages.filter_links import ARGUMENTS
 from smstracker.models import Message, StatusEvent, message_drafts
+from smstracker.sms import status
 from tests.clients import Person
 from tests.databases import migrate
 from tests.programs import Program
@@ -30,9 +31,8 @@ def program(app: Flask) -> Program:
 
 
 def set_status(app: Flask, word: str) -> None:
-    with app.app_context():
+    with app.app_context(), writing():
         db.session.execute(update(Message).values(status=word))
-        db.session.commit()
 
 
 @pytest.mark.both_databases
@@ -209,11 +209,17 @@ def test_reader_waits_until_the_message_is_final(alice: Person, program: Program
 
 
 @pytest.mark.both_databases
-def test_sender_waits_until_twilio_has_answered(program: Program) -> None:
-    timer = threading.Timer(0.3, set_status, (program.app, "queued"))
-    timer.start()
+def test_sender_waits_until_twilio_has_answered(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["pending", "queued"]
+
+    def pause(_waiters: Waiters, _seconds: float) -> bool:
+        set_status(program.app, words.pop(0))
+        return True
+
+    monkeypatch.setattr(Waiters, "pause", pause)
     answer = program.send("k", headers={"Prefer": "respond-async, wait=10"})
-    timer.join()
     assert (answer.status_code, answer.json["status"]) == (201, "queued")
     assert answer.headers["Preference-Applied"] == "wait=10"
 
@@ -245,6 +251,35 @@ def test_waits_are_bounded(app: Flask, alice: Person, program: Program) -> None:
         assert sent.status_code == 202
         assert "Preference-Applied" not in sent.headers
     assert program.get(f"messages/{message.public_id}?wait=1").status_code == 200
+
+
+def test_request_for_which_no_thread_is_left_does_not_wait(
+    app: Flask, alice: Person, program: Program
+) -> None:
+    message = alice.has_message(status="sent")
+    threads = app.extensions["waiting_threads"]
+    while threads.enter():
+        pass
+    count = threads.count
+    answer = program.get(f"messages/{message.public_id}?wait=30")
+    assert (answer.status_code, answer.json["code"]) == (503, "too_many_waiting")
+    sent = program.send(headers={"Prefer": "wait=30"})
+    assert (sent.status_code, "Preference-Applied" in sent.headers) == (202, False)
+    assert threads.count == count
+
+
+def test_longer_wait_than_the_longest_is_cut(app: Flask, program: Program) -> None:
+    app.extensions[EXTENSION].stop()
+    answer = program.send(headers={"Prefer": "wait=999999"})
+    assert answer.headers["Preference-Applied"] == "wait=30"
+
+
+def test_message_that_is_deleted_meanwhile_is_not_waited_for(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Waiters, "pause")
+    with app.app_context():
+        assert not wait_for_status(1, status.FINAL, 30)
 
 
 def test_waits_end_when_the_process_does(app: Flask, alice: Person, program: Program) -> None:

@@ -243,6 +243,11 @@ def test_equal_batch_is_sent_only_by_who_knows_it(app: Flask, alice: Person) -> 
     assert read_batch(app, second).state == BatchState.RUNNING
 
 
+def test_same_texts_to_other_people_are_no_equal_batch(app: Flask, alice: Person) -> None:
+    for recipient in (number(1), number(2)):
+        start(app, ready_batch(alice, f"phone,name\n{recipient},Ann"))
+
+
 def test_interrupted_check_is_done_anew_when_its_lease_ends(app: Flask, alice: Person) -> None:
     batch_id = upload(alice, people(1200))
     answers = chain([False] * 3, repeat(True))

@@ -15,7 +15,7 @@ from flask import Flask
 from flask_migrate import downgrade, upgrade
 from sqlalchemy import bindparam, delete, event, insert, inspect, select, text, update
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import DBAPIError, StatementError
 
 from smstracker import health_facts
 from smstracker.backups import postgresql_backup
@@ -254,6 +254,12 @@ def test_read_then_write_loses_no_update(app: Flask) -> None:
         list(threads.map(count, range(80)))
     with app.app_context():
         assert db.session.scalar(select(RateLimit.hits)) == 80
+
+
+def test_error_of_a_statement_shows_no_value(app: Flask) -> None:
+    with app.app_context(), pytest.raises(DBAPIError) as caught:
+        db.session.execute(text("SELECT :number FROM nowhere"), {"number": "+15558675310"})
+    assert "5558675310" not in str(caught.value)
 
 
 def test_pages_that_only_read_do_not_wait_for_a_writer(app: Flask, alice: Person) -> None:

@@ -1,6 +1,7 @@
 """Responses to webhooks, as the real server sends them once their writes are done."""
 
 import socket
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from http.client import HTTPResponse
@@ -10,6 +11,8 @@ from urllib.parse import urlencode
 import pytest
 from flask import Flask
 
+from smstracker.web import gunicorn_worker
+from smstracker.webhooks.writer import CallbackWriter
 from tests.signing import STATUS_PATH, call_back, fields, sid, signature
 from tests.turned_worker import REQUEST, TurnedWorker
 
@@ -52,6 +55,19 @@ def test_kept_response_of_a_callback_that_is_not_stored_becomes_the_503_of_the_v
     received = peer.recv(65536)
     assert received.startswith(b"HTTP/1.1 200 ")
     assert received.count(b"HTTP/1.1 ") == 1, received
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_callback_whose_commit_never_ends_is_answered_with_503(
+    turned_worker: TurnedWorker, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CallbackWriter, "start", lambda _writer: None)
+    turned_worker.worker.wsgi = app
+    peer = turned_worker.connect_and_accept(signed_callback(fields(sid(1), "sent")))
+    later = time.monotonic() + gunicorn_worker.HOLD_SECONDS + 1
+    monkeypatch.setattr(gunicorn_worker.time, "monotonic", lambda: later)
+    turned_worker.worker.murder_pending()
+    assert read_response(peer)[0] == 503
 
 
 def test_view_of_a_webhook_learns_the_address_of_the_peer(turned_worker: TurnedWorker) -> None:

@@ -11,7 +11,7 @@ from flask import Flask
 from sqlalchemy import insert, text
 
 from smstracker.extensions import db
-from smstracker.live import broadcaster, event_stream
+from smstracker.live import broadcaster, event_stream, views
 from smstracker.models import StatusEvent
 from smstracker.models.event_feed import EventTail
 from smstracker.models.events import StatusUpdate
@@ -69,6 +69,13 @@ def test_resumed_stream_sends_changes_since_its_position(streaming_app: Flask, a
         assert str(first.public_id) in ids or str(first.public_id) in resumed.next()
 
 
+def test_position_that_no_database_holds_is_none(streaming_app: Flask, ann: Person) -> None:
+    message = ann.has_message()
+    with open_stream(ann, f"/messages/stream?since={'9' * 19}") as reader:
+        append_status(streaming_app, message)
+        assert reader.next() == [str(message.public_id)]
+
+
 def test_stream_far_behind_reloads_everything(
     streaming_app: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,7 +90,8 @@ def test_stream_far_behind_reloads_everything(
 def test_stream_with_more_changes_than_rows_of_a_page_reloads_everything(
     streaming_app: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_stream, "MAX_IDS", 2)
+    for module in (event_stream, views):
+        monkeypatch.setattr(module, "MAX_IDS", 2)
     for _ in range(3):
         append_status(streaming_app, ann.has_message())
     with open_stream(ann, "/messages/stream?since=0") as reader:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
@@ -21,6 +22,7 @@ from smstracker.sms.lookup_schedule import SEARCH_AGES
 from smstracker.sms.status import Source
 from tests.batches import people, queue, read_batch, ready_batch, start
 from tests.clients import Person
+from tests.databases import await_lock_wait
 
 pytestmark = pytest.mark.both_databases
 
@@ -60,6 +62,11 @@ def put_back(app: Flask, message: OutboxMessage) -> bool:
     refusal = StatusUpdate("refused", Source.SEND, {}, error_code="20429")
     with app.app_context(), db.engine.begin() as connection:
         return outbox.put_back(connection, message, refusal)
+
+
+def find_stuck_time(app: Flask) -> datetime | None:
+    with app.app_context(), db.engine.begin() as connection:
+        return outbox.find_stuck_time(connection, utcnow())
 
 
 def next_due_at(app: Flask) -> datetime | None:
@@ -135,6 +142,16 @@ def test_message_is_not_claimed_before_its_time(app: Flask, alice: Person) -> No
         assert claim_ids(app) == [message.id]
 
 
+@pytest.mark.parametrize("is_simulated", [True, False])
+def test_message_of_a_demo_and_one_of_a_real_installation_are_never_claimed_by_the_other(
+    app: Flask, alice: Person, is_simulated: bool
+) -> None:
+    alice.queue()
+    with app.app_context(), writing():
+        db.session.execute(update(Message).values(simulated=is_simulated))
+    assert len(claim_ids(app)) == (not is_simulated)
+
+
 def test_number_sends_one_a_second(make_app: MakeApp) -> None:
     app = make_app()
     alice = Person.signed_in(app, "alice@example.org")
@@ -168,6 +185,24 @@ def test_pace_of_one_sender_holds_no_other_up(make_app: MakeApp) -> None:
         first = [alice.queue().id, alice.queue(sender="+15005550007").id]
         alice.queue()
         assert sorted(claim_ids(app)) == first
+
+
+def test_claim_of_several_senders_keeps_to_its_limit(app: Flask, alice: Person) -> None:
+    for sender in (NUMBER, "+15005550007") * 2:
+        alice.queue(sender=sender)
+    assert len(claim(app, 3)) == 3
+
+
+def test_claim_takes_no_slot_that_it_does_not_use(make_app: MakeApp) -> None:
+    app = make_app(TWILIO_MESSAGING_SERVICE_SID=SERVICE)
+    alice = Person.signed_in(app, "alice@example.org")
+    with time_machine.travel(utcnow(), tick=False) as clock:
+        alice.queue(sender=SERVICE)
+        clock.shift(timedelta(hours=1))
+        assert len(claim(app, 100)) == 1
+        for _ in range(10):
+            alice.queue(sender=SERVICE)
+        assert len(claim(app, 100)) == 9
 
 
 def test_batch_is_claimed_only_while_it_runs(
@@ -236,6 +271,14 @@ def test_hand_over_does_not_begin_after_the_claim_is_over(app: Flask, alice: Per
         [second] = claim(app)
         assert begin(app, first) is None
         assert begin(app, second)
+
+
+def test_message_whose_text_was_deleted_is_not_handed_over(app: Flask, alice: Person) -> None:
+    alice.queue()
+    [claimed] = claim(app)
+    with app.app_context(), writing():
+        db.session.execute(update(Message).values(content_deleted_at=utcnow()))
+    assert begin(app, claimed) is None
 
 
 def test_message_of_a_paused_sender_is_not_handed_over(app: Flask, alice: Person) -> None:
@@ -313,6 +356,22 @@ def test_pauses_grow_and_one_that_lasts_stays(app: Flask) -> None:
         assert SenderPace.pause(connection, NUMBER, "20429", utcnow()) - utcnow() <= 4 * SECOND
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_pauses_of_two_at_once_are_one(app: Flask) -> None:
+    def pause() -> datetime:
+        with app.app_context(), db.engine.begin() as connection:
+            return SenderPace.pause(connection, NUMBER, "20429", utcnow())
+
+    with app.app_context(), ThreadPoolExecutor(1) as thread:
+        with db.engine.begin() as connection:
+            SenderPace.ensure_exists(connection, NUMBER)
+        with db.engine.begin() as connection:
+            until = SenderPace.pause(connection, NUMBER, "20429", utcnow())
+            other = thread.submit(pause)
+            await_lock_wait()
+        assert other.result(30) == until
+
+
 def test_backlog_tells_what_waits_for_its_time(app: Flask, alice: Person) -> None:
     send_at = utcnow() + timedelta(hours=1)
     first = alice.queue()
@@ -324,22 +383,22 @@ def test_backlog_tells_what_waits_for_its_time(app: Flask, alice: Person) -> Non
 
 
 def test_outbox_is_stuck_when_nobody_claims_for_a_sender(app: Flask, alice: Person) -> None:
-    def find_stuck_time() -> datetime | None:
-        with app.app_context(), db.engine.begin() as connection:
-            return outbox.find_stuck_time(connection, utcnow())
-
     with time_machine.travel(utcnow(), tick=False) as clock:
         message = alice.queue()
         alice.queue()
-        assert find_stuck_time() is None
+        assert find_stuck_time(app) is None
         clock.shift(STUCK_AFTER + SECOND)
-        assert find_stuck_time() == message.send_at
+        assert find_stuck_time(app) == message.send_at
         claim(app, 1)  # a long queue that moves is not stuck
-        assert find_stuck_time() is None
+        assert find_stuck_time(app) is None
         clock.shift(STUCK_AFTER + SECOND)
         with app.app_context(), db.engine.begin() as connection:
-            SenderPace.pause(connection, NUMBER, "20429", utcnow())
-        assert find_stuck_time() is None
+            until = SenderPace.pause(connection, NUMBER, "20429", utcnow())
+        assert find_stuck_time(app) is None
+        clock.move_to(until + SECOND)
+        assert find_stuck_time(app) is None
+        clock.shift(STUCK_AFTER)
+        assert find_stuck_time(app) == until
 
 
 def test_message_left_behind_by_a_batch_that_ended_is_stuck(app: Flask, alice: Person) -> None:
@@ -353,6 +412,7 @@ def test_message_left_behind_by_a_batch_that_ended_is_stuck(app: Flask, alice: P
         clock.shift(STUCK_AFTER + SECOND)
         alice.queue()
         claim(app, 1)  # the sender's other messages move
-        with app.app_context(), db.engine.begin() as connection:
-            since = outbox.find_stuck_time(connection, utcnow())
-        assert since == read_batch(app, batch_id).ended_at
+        assert find_stuck_time(app) == read_batch(app, batch_id).ended_at
+        with app.app_context(), writing():  # put back just now
+            db.session.execute(update(Message).values(status_at=utcnow()))
+        assert find_stuck_time(app) is None

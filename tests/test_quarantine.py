@@ -94,6 +94,12 @@ def test_signed_callback_without_a_status_is_kept(app: Flask, client: FlaskClien
     assert (row.reason, row.twilio_sid, row.status) == ("unreadable", sid(1), None)
 
 
+def test_name_of_a_field_that_is_no_name_is_not_kept(app: Flask, client: FlaskClient) -> None:
+    call_back(client, {"SmsStatus": "received", "+15558675310": "", "15558675310": ""})
+    [row] = refused_rows(app)
+    assert row.body == b"SmsStatus=received"
+
+
 def test_other_methods_are_not_kept(app: Flask, client: FlaskClient) -> None:
     assert client.get(STATUS_PATH).status_code == 405
     assert client.put("/webhooks/twilio/sms").status_code == 405
