@@ -67,6 +67,7 @@ def diagnose(request: RefusedRequest, **changed: str) -> tuple[str, str | None]:
 FORM = fields(sid(1), "sent")
 BLANK = FORM | {"Blank": "", "Padded": " a "}
 NO_BLANKS = {name: value for name, value in BLANK.items() if value}
+WHATSAPP = FORM | {"From": "whatsapp:+15005550006"}
 OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
 
 
@@ -143,6 +144,19 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
             received(BLANK, over=BLANK | {"Padded": "a"}),
             "Valid without the blanks around the values: a proxy adds them; ",
             None,
+        ),
+        (
+            received(FORM | {"To": " 15558675310", "From": "whatsapp: 15005550006"}, over=WHATSAPP),
+            "Valid with a + for the blank before a number: a proxy decodes the body twice; ",
+            None,
+        ),
+        *(
+            (
+                received(FORM, over=FORM | empty),
+                "Valid with the empty fields that Twilio sends: a proxy removes them; ",
+                None,
+            )
+            for empty in ({"ErrorCode": ""}, {"ErrorCode": "", "MessagingServiceSid": ""})
         ),
         (
             received(FORM, token=FORMER),

@@ -18,6 +18,9 @@ _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 MAX_PERMUTED_PARAMETERS = 5
 # A callback URL has four slashes, and each that a proxy may have merged multiplies the variants.
 MAX_MERGED_SLASHES = 8
+# Fields that Twilio sends without a value.
+MAY_BE_EMPTY = ("ErrorCode", "MessagingServiceSid")
+_DECODED_PLUS = re.compile(r"(?<![^:]) (?=[0-9])")  # of +1555… or whatsapp:+1555…
 REORDERED, REENCODED = "query reordered", "query re-encoded"
 _QUERY_REWRITES = (REORDERED, REENCODED)
 # There are many ways to rewrite a query, so few other changes are combined with one.
@@ -193,9 +196,15 @@ def _forms(form: MultiDict[str, str]) -> Iterator[Choice]:
     """The fields as they are signed: sorted by name and joined."""
     fields = sorted(set(form.items(multi=True)))
     signed = signed_fields(form)
-    without_empty = "".join(name + value for name, value in fields if value)
-    trimmed = "".join(name + value.strip() for name, value in fields)
     yield Choice(signed, "", 0)
-    for text, name in ((without_empty, "empty fields added"), (trimmed, "values padded")):
+    absent = [(name, "") for name in MAY_BE_EMPTY if name not in form]
+    for name, other_fields in (
+        ("empty fields added", [(name, value) for name, value in fields if value]),
+        ("values padded", [(name, value.strip()) for name, value in fields]),
+        ("plus signs decoded", [(name, _DECODED_PLUS.sub("+", value)) for name, value in fields]),
+        *(("empty fields removed", [*fields, field]) for field in absent),
+        ("empty fields removed", [*fields, *absent]),
+    ):
+        text = "".join(map("".join, sorted(other_fields)))
         if text != signed:
             yield Choice(text, name, 1)
