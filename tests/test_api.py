@@ -348,6 +348,8 @@ def test_limits_of_the_owner_hold_for_programs(make_app: MakeApp) -> None:
         assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
         assert "limit of 1 messages in a minute. Nothing was saved" in answer.json["detail"]
         assert program.send("k0").status_code == 200
+    with time_machine.travel(NOON + timedelta(seconds=59.6), tick=False):
+        assert program.send("k1").headers["Retry-After"] == "1"
 
 
 def test_token_that_is_revoked_stops_nothing_that_is_queued(program: Program) -> None:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain, repeat
@@ -10,9 +11,9 @@ import pytest
 import time_machine
 from flask import Flask
 from sqlalchemy import insert, select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
-from smstracker.batches import control, uploads
+from smstracker.batches import checking, control, queueing, uploads
 from smstracker.batches.checking import NOT_CHECKED, check_waiting
 from smstracker.batches.control import BatchRefusedError, EqualBatchError, LongPauseError
 from smstracker.batches.queueing import NOT_QUEUED
@@ -64,6 +65,7 @@ from tests.batches import (
     upload,
 )
 from tests.clients import Person, words
+from tests.databases import await_lock_wait
 
 pytestmark = pytest.mark.both_databases
 
@@ -285,14 +287,20 @@ def test_rows_know_opt_outs_and_landlines_of_the_owner(
     earlier_message(alice, number(0), status="refused", error_code="21610")
     earlier_message(alice, number(1), status="undelivered", error_code="30006")
     earlier_message(bob, number(2), status="undelivered", error_code="30006")
+    # Opted out of one sender, and reached or refused from another.
+    earlier_message(alice, number(5), status="refused", error_code="21610")
+    earlier_message(alice, number(5), status="delivered", sender="+15005550007")
+    earlier_message(alice, number(6), status="refused", error_code="21610", sender="+15005550007")
     # Both have been reached since.
     for position, code in ((3, "21610"), (4, "30006")):
         earlier_message(alice, number(position), status="undelivered", error_code=code)
         earlier_message(alice, number(position), status="delivered")
-    rows = read_rows(app, ready_batch(alice, people(5, f"{number(9)},✓")))
-    assert [row.warnings for row in rows] == [OPTED_OUT.bit, LANDLINE.bit, 0, 0, 0, COSTLY.bit]
+    rows = read_rows(app, ready_batch(alice, people(7, f"{number(9)},✓")))
+    opted_out, landline, costly = OPTED_OUT.bit, LANDLINE.bit, COSTLY.bit
+    expected = [opted_out, landline, 0, 0, 0, opted_out, 0, costly]
+    assert [row.warnings for row in rows] == expected
     batch = db_report(app)
-    assert batch["warnings"] == {"opted out": 1, "landline": 1, "costs more": 1}
+    assert batch["warnings"] == {"opted out": 2, "landline": 1, "costs more": 1}
 
 
 def db_report(app: Flask) -> dict[str, object]:
@@ -309,6 +317,7 @@ def test_started_batch_becomes_one_message_for_each_good_row(app: Flask, alice: 
     messages = read_messages(app, batch_id)
     batch = read_batch(app, batch_id)
     assert [message.recipient for message in messages] == [*map(number, range(600)), number(0)]
+    assert batch.queued_count == batch.good_count == 601
     assert messages[599].body == "Hi Person 599"
     assert [message.idempotency_key for message in messages[-2:]] == [
         batch.message_key(601),
@@ -391,6 +400,61 @@ def test_batch_that_cannot_be_queued_pauses_and_holds_up_no_other(
     batch = read_batch(app, first)
     assert (batch.state, batch.problem) == (BatchState.PAUSED, NOT_QUEUED)
     assert len(read_messages(app, second)) == 3
+    change(app, control.resume, first)
+    assert read_batch(app, first).problem is None
+
+
+def test_database_that_is_away_neither_refuses_a_file_nor_pauses_a_batch(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_arguments: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("gone"))
+
+    batch_id = upload(alice, people(2))
+    for module, name, run, word in (
+        (checking, "find_row_warnings", check, "checking"),
+        (queueing, "_build_messages", queue, "running"),
+    ):
+        with monkeypatch.context() as away:
+            away.setattr(module, name, gone)
+            with pytest.raises(OperationalError):
+                run(app)
+        assert read_batch(app, batch_id).state == word
+        with time_machine.travel(utcnow() + 2 * CHECK_LEASE):
+            run(app)
+        if run is check:
+            start(app, batch_id)
+    assert len(read_messages(app, batch_id)) == 2
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_batch_that_is_stopped_meanwhile_queues_nothing(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(2))
+    start(app, batch_id)
+    with ThreadPoolExecutor(1) as thread:
+        with app.app_context(), writing():
+            control.stop(batch_id)
+            queued = thread.submit(queue, app)
+            await_lock_wait()
+        assert queued.result(30) == 0
+    assert read_messages(app, batch_id) == []
+    assert read_batch(app, batch_id).ended_at
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_two_batches_that_start_at_once_keep_within_the_limit_of_the_day(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(SEND_LIMIT_PER_DAY="5")
+    alice = Person.signed_in(app, "alice@example.org")
+    first, second = ready_batch(alice, people(3)), ready_batch(alice, people(4))
+    with ThreadPoolExecutor(1) as thread:
+        with app.app_context(), writing():
+            control.start(first, 3)
+            other = thread.submit(start, app, second)
+            await_lock_wait()
+        with pytest.raises(BatchRefusedError, match="2 more of your 5 messages a day"):
+            other.result(30)
 
 
 def test_stop_that_fails_holds_up_no_other(app: Flask, alice: Person, bob: Person) -> None:

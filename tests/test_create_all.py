@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 from flask import Flask
-from sqlalchemy import event
+from sqlalchemy import event, select, update
 from sqlalchemy.exc import OperationalError
 
 from smstracker.api import send_groups
 from smstracker.api.send_groups import MAX_GROUP, SendGroups
 from smstracker.extensions import db, writing
-from smstracker.models import AlreadySentError, Message, SendLimitError
+from smstracker.models import AlreadySentError, Message, SendLimitError, User
 from smstracker.models.message_drafts import (
     Draft,
     create_all,
@@ -24,6 +24,7 @@ from smstracker.models.message_drafts import (
 from smstracker.models.messages import Content
 from smstracker.models.send_limits import NotSavedError
 from tests.clients import Person
+from tests.databases import await_lock_wait
 from tests.programs import Program
 from tests.stream_readers import wait_until
 
@@ -97,6 +98,40 @@ def test_limit_ends_a_group(
         assert isinstance(outcome, SendLimitError)
         assert outcome.wait == wait
     assert len(alice.messages()) == earlier + saved
+
+
+def test_limit_waits_for_the_oldest_message_that_counts(make_app: MakeApp) -> None:
+    app = make_app(SEND_LIMIT_PER_MINUTE="2")
+    alice = Person.signed_in(app, "alice@example.org")
+    with time_machine.travel(NOON, tick=False) as clock:
+        for _ in range(2):
+            save(app, drafts_of(alice.id, 1))
+            clock.shift(10)
+        outcomes = save(app, drafts_of(alice.id, 2))
+    waits = [outcome.wait for outcome in outcomes if isinstance(outcome, SendLimitError)]
+    assert waits == [timedelta(seconds=40)] * 2
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_owners_are_locked_in_one_order(app: Flask, alice: Person, bob: Person) -> None:
+    """Else two groups of the same owners could wait for each other."""
+
+    def lock_both() -> None:
+        with app.app_context(), writing():
+            lock_owners(ids)
+
+    ids = [alice.id, bob.id]
+    first, second = (select(User.id).where(User.id == user_id) for user_id in ids)
+    with app.app_context(), db.engine.begin() as connection:
+        moved = update(User).where(User.id == ids[0])
+        connection.execute(moved.values(email="zoe@example.org"))  # of an index: no HOT update
+    with app.app_context(), ThreadPoolExecutor(1) as thread, db.engine.begin() as connection:
+        connection.execute(first.with_for_update())
+        done = thread.submit(lock_both)
+        await_lock_wait()
+        connection.execute(second.with_for_update(nowait=True))
+        connection.rollback()
+        done.result(30)
 
 
 @pytest.fixture

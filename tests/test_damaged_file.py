@@ -16,7 +16,7 @@ from smstracker.extensions import db
 from smstracker.webhooks import writer
 from tests.clients import Person
 from tests.serving import close
-from tests.signing import call_back, fields, sid
+from tests.signing import call_back, fields, forge, sid
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -133,5 +133,7 @@ def test_damage_that_a_callback_met_is_remembered_until_one_is_stored(
         now = time.monotonic()
         later.setattr(writer.time, "monotonic", lambda: now + writer.DAMAGED_SECONDS)
         assert client.get("/readyz").status_code == 200
+    forge(client)  # what is refused is stored elsewhere
+    assert client.get("/readyz").status_code == 503
     assert call_back(client, fields(sid(1), "sent")).status_code == 204
     assert client.get("/readyz").status_code == 200

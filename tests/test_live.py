@@ -134,6 +134,19 @@ def test_stream_writes_less_often_under_load(
         wait_until(lambda: hub._rate < 2.7e4)  # decays without new events
 
 
+def test_more_changes_of_one_commit_than_are_read_at_once_all_come(
+    streaming_app: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broadcaster, "BATCH_SIZE", 1)
+    messages = [ann.has_message() for _ in range(3)]
+    with open_stream(ann) as reader:
+        event = StatusUpdate("sent", Source.CALLBACK, {}).row()
+        with streaming_app.app_context(), db.engine.begin() as connection:
+            rows = [{"message_id": message.id, **event} for message in messages]
+            connection.execute(insert(StatusEvent), rows)
+        assert reader.next() == sorted(str(message.public_id) for message in messages)
+
+
 def test_every_stream_is_woken_in_turn(
     streaming_app: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +271,22 @@ def test_closed_broadcaster_no_longer_reads_the_database(app: Flask, alice: Pers
     alice.get("/messages/stream", buffered=False).close()
     hub.close()
     assert not hub._thread.is_alive()
+
+
+def test_stream_that_comes_when_the_process_ends_is_refused(app: Flask, alice: Person) -> None:
+    app.extensions["broadcaster"].stop()
+    assert alice.get("/messages/stream").status_code == 503
+
+
+def test_stream_that_cannot_begin_keeps_no_place(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise RuntimeError("it cannot begin")
+
+    monkeypatch.setattr(views, "_catch_up", fail)
+    assert alice.get("/messages/stream").status_code == 500
+    assert not app.extensions["broadcaster"]._streams
 
 
 def test_stream_is_for_signed_in_people(app: Flask) -> None:

@@ -119,6 +119,14 @@ def test_lock_that_does_not_end_is_told(
             repeat_while_locked(wait)
 
 
+def test_other_failure_is_told_at_once(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_waits, "PATIENCE_SECONDS", 0.1)
+    failures = [OperationalError("INSERT", {}, Exception("gone")) for _ in range(2)]
+    with pytest.raises(OperationalError):
+        repeat_while_locked(lambda: (_ for _ in ()).throw(failures.pop()))
+    assert len(failures) == 1
+
+
 @pytest.mark.slow
 def test_receipt_is_given_although_the_rest_stays_locked(
     app: Flask, impatient: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch

@@ -228,6 +228,13 @@ def test_failure_of_another_kind_ends_the_one_before() -> None:
     assert (callback_writer.failure, callback_writer.not_stored) == (None, 1)
 
 
+def test_failure_is_over_once_something_is_stored(app: Flask) -> None:
+    with app.app_context():
+        current_writer().failure = (DISK_FULL, utcnow())
+        assert call_back(app.test_client(), fields(sid(1), "sent")).status_code == 204
+        assert current_writer().failure is None
+
+
 def test_callback_that_failed_by_a_lock_is_no_problem_of_the_database(app: Flask) -> None:
     now = utcnow()
     with app.app_context():

@@ -240,6 +240,15 @@ def test_hand_over_begins_once(app: Flask, alice: Person) -> None:
         assert claim_ids(app) == []
 
 
+def test_message_that_is_handed_over_meanwhile_keeps_its_times(app: Flask, alice: Person) -> None:
+    alice.queue()
+    begun, before = begin_next(app), alice.message()
+    with app.app_context(), db.engine.begin() as connection:
+        outbox.redate(connection, [begun.id], utcnow() + LEASE)
+    after = alice.message()
+    assert (after.status_at, after.send_at) == (before.status_at, before.send_at)
+
+
 def test_hand_over_of_a_claim_begins_in_its_order_and_without_what_was_cancelled(
     app: Flask, alice: Person
 ) -> None:
@@ -357,6 +366,17 @@ def test_pauses_grow_and_one_that_lasts_stays(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_sender_for_which_another_worker_claims_is_not_waited_for(
+    app: Flask, alice: Person
+) -> None:
+    alice.queue()
+    message = alice.queue(sender="+15005550007")
+    with app.app_context(), db.engine.begin() as other:
+        other.execute(select(SenderPace).where(SenderPace.sender == NUMBER).with_for_update())
+        assert claim_ids(app) == [message.id]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_pauses_of_two_at_once_are_one(app: Flask) -> None:
     def pause() -> datetime:
         with app.app_context(), db.engine.begin() as connection:
@@ -366,10 +386,32 @@ def test_pauses_of_two_at_once_are_one(app: Flask) -> None:
         with db.engine.begin() as connection:
             SenderPace.ensure_exists(connection, NUMBER)
         with db.engine.begin() as connection:
-            until = SenderPace.pause(connection, NUMBER, "20429", utcnow())
+            connection.execute(select(SenderPace.sender).with_for_update())
             other = thread.submit(pause)
             await_lock_wait()
+            until = SenderPace.pause(connection, NUMBER, "20429", utcnow())
         assert other.result(30) == until
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_senders_are_paused_in_one_order(app: Flask, alice: Person) -> None:
+    """Else two groups of callbacks could wait for each other."""
+    senders = [f"+1500555000{number}" for number in range(9)]
+    ids = [alice.queue(sender=sender).id for sender in reversed(senders)]
+
+    def pause() -> None:
+        with app.app_context(), db.engine.begin() as connection:
+            outbox.pause_senders(connection, ids, "30001")
+
+    with app.app_context(), ThreadPoolExecutor(1) as thread, db.engine.begin() as connection:
+        paces = select(SenderPace.sender).order_by(SenderPace.sender)
+        connection.execute(paces.limit(1).with_for_update())
+        done = thread.submit(pause)
+        await_lock_wait()
+        free = connection.scalars(paces.with_for_update(skip_locked=True)).all()
+        assert free == senders
+        connection.rollback()
+        done.result(30)
 
 
 def test_backlog_tells_what_waits_for_its_time(app: Flask, alice: Person) -> None:

@@ -134,6 +134,23 @@ def test_refused_callback_that_is_locked_delays_no_other(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_refused_callback_of_a_message_that_is_being_deleted_waits(
+    alice: Person, callback_writer: CallbackWriter
+) -> None:
+    """Else what was deleted would come back with it."""
+    message = alice.has_message(twilio_sid=sid(1))
+    refused = RefusedRequest.from_row(refusal(NOON, fingerprint="", twilio_sid=sid(1)))
+    with db.engine.connect() as other:
+        other.execute(select(Message.id).where(Message.id == message.id).with_for_update())
+        write = callback_writer.write(refused)
+        accepted = store(callback_writer, status_update(2, "sent"))
+        assert accepted.exception(30) is None
+        assert not write.done()
+        other.commit()
+    assert write.exception(30) is None
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_refused_callback_is_not_kept_waiting_for_its_lock_for_ever(
     callback_writer: CallbackWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

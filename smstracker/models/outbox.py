@@ -283,17 +283,16 @@ def _due_times(
     for pace in connection.execute(query, time.values(now)):
         head_at = _head_time(connection, pace.sender, lanes, now)
         if head_at is not None:
-            pause = pace.paused_until if pace.is_paused else now
-            due_times[pace.sender] = max(head_at, pause, now if pace.is_ready else pace.next_at)
+            # A pause moves the next time to its end.
+            due_times[pace.sender] = max(head_at, now if pace.is_ready else pace.next_at)
     return due_times
 
 
 @cache
 def _select_paces() -> tuple[Select[Any], StatementTime]:
     now = StatementTime()
-    is_ready, is_paused = SenderPace.is_ready(now), SenderPace.is_paused(now)
-    columns = (SenderPace.sender, SenderPace.next_at, SenderPace.paused_until)
-    return select(*columns, is_ready.label("is_ready"), is_paused.label("is_paused")), now
+    is_ready = SenderPace.is_ready(now).label("is_ready")
+    return select(SenderPace.sender, SenderPace.next_at, is_ready), now
 
 
 def _head_time(
