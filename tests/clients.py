@@ -115,12 +115,15 @@ class Person:
             db.session.commit()
             return message
 
-    def queue(self, number: int = 0, sender: str = "+15005550006", **options: Any) -> Message:
+    def queue(self, number: int = 0, sender: str = "+15005550006", **columns: Any) -> Message:
         """Queue a message of this user; `number` ends the recipient's."""
-        content = Content(f"+1555867{number:04}", sender, options.pop("body", "Hello"))
-        key = options.pop("key", None) or uuid.uuid4()
+        content = Content(f"+1555867{number:04}", sender, columns.pop("body", "Hello"))
+        key, send_at = columns.pop("key", None) or uuid.uuid4(), columns.pop("send_at", None)
         with self.app.app_context(), writing():
-            return message_drafts.create_queued(self.id, key, content, **options)
+            message = message_drafts.create_queued(self.id, key, content, send_at=send_at)
+            for name, value in columns.items():
+                setattr(message, name, value)
+            return message
 
     def has_opt_out(self, **columns: Any) -> int:
         """Store a message that an opt-out refused; return the id of its event."""

@@ -17,7 +17,7 @@ from smstracker.batches import checking, control, queueing, uploads
 from smstracker.batches.checking import NOT_CHECKED, check_waiting
 from smstracker.batches.control import BatchRefusedError, EqualBatchError, LongPauseError
 from smstracker.batches.queueing import NOT_QUEUED
-from smstracker.batches.resending import create_resend
+from smstracker.batches.resending import create_resend_batch
 from smstracker.batches.uploads import (
     TooManyDraftsError,
     Upload,
@@ -219,7 +219,7 @@ def test_file_is_not_taken_for_the_batch_that_sends_its_failures_again(
     queue(app)
     with app.app_context(), writing():
         db.session.execute(update(Message).values(status="unreached"))
-        resend = create_resend(Batch.lock(first))
+        resend = create_resend_batch(Batch.lock(first))
         assert resend
         resend_id = resend.id
     assert upload(alice, people(2)) not in (first, resend_id)
@@ -520,7 +520,7 @@ def test_message_is_never_too_late_because_of_a_pause(app: Flask, alice: Person)
         assert read_batch(app, batch_id).state == BatchState.PAUSED
         assert change(app, partial(control.resume, knows_pause=True), batch_id)
         with app.app_context():
-            assert len(hand_over.claim(10)) == 3
+            assert len(hand_over.claim_sendable(10)) == 3
 
 
 @pytest.mark.slow

@@ -190,7 +190,7 @@ def test_response_waits_for_the_commit_without_a_thread(
 def test_webhooks_of_one_turn_are_stored_and_answered_together(
     turned_worker: TurnedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gunicorn_worker, "LONG_TURN_SECONDS", 60)
+    monkeypatch.setattr(gunicorn_worker, "LONG_ROUND_SECONDS", 60)
     writes: list[Future[None]] = [Future() for _ in range(3)]
     starts = answer_webhooks(turned_worker, *writes)
     peers = [turned_worker.connect_and_accept(WEBHOOK) for _ in writes]
@@ -232,7 +232,7 @@ def test_commit_that_never_ends_is_answered_by_the_replacement(
 def test_writes_of_a_long_turn_are_started_before_its_end(
     turned_worker: TurnedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gunicorn_worker, "LONG_TURN_SECONDS", -1)
+    monkeypatch.setattr(gunicorn_worker, "LONG_ROUND_SECONDS", -1)
     write: Future[None] = Future()
     starts = answer_webhooks(turned_worker, write, Future[None]())
     first = turned_worker.connect_and_accept(WEBHOOK)
@@ -247,7 +247,7 @@ def test_writes_of_a_long_turn_are_started_before_its_end(
 def test_turn_after_a_quick_one_has_as_long_as_any(
     turned_worker: TurnedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gunicorn_worker, "LONG_TURN_SECONDS", 10)
+    monkeypatch.setattr(gunicorn_worker, "LONG_ROUND_SECONDS", 10)
     now = gunicorn_worker.time.monotonic()
     monkeypatch.setattr(gunicorn_worker.time, "monotonic", lambda: now)
     starts = answer_webhooks(turned_worker, *(Future[None]() for _ in range(3)))

@@ -23,7 +23,7 @@ from smstracker.models.outbox import MAX_REFUSALS, OutboxMessage
 from smstracker.models.sender_pace import MAX_PAUSE
 from smstracker.sms.error_guide import stop_reasons
 from smstracker.sms.stop_reasons import StopReason
-from smstracker.worker.hand_over import MAX_HAND_OVERS, Dispatcher, claim, hand_over
+from smstracker.worker.hand_over import MAX_HAND_OVERS, Dispatcher, claim_sendable, submit_claimed
 from tests.clients import Person, words
 from tests.hand_overs import dispatch, submit
 from tests.signing import STATUS_PATH, call_back, fields, sid
@@ -194,9 +194,9 @@ def test_commit_that_fails_before_the_call_sends_nothing(make_app: MakeApp) -> N
         alice = sender_at(make_app, twilio)
         message = alice.queue()
         with alice.app.app_context():
-            [claimed] = claim(10)
+            [claimed] = claim_sendable(10)
             with failing_commits(), pytest.raises(OperationalError):
-                hand_over([claimed], submit)
+                submit_claimed([claimed], submit)
         assert twilio.requests == []
     assert message.id == alice.message().id
 
@@ -358,14 +358,14 @@ def test_dispatcher_waits_for_a_database_that_is_away(
         alice = sender_at(make_app, twilio)
         alice.queue()
         failures = iter([OperationalError("SELECT", {}, Exception("away"))])
-        real = claim
+        real = claim_sendable
 
         def flaky(limit: int) -> object:
             for failure in failures:
                 raise failure
             return real(limit)
 
-        monkeypatch.setattr("smstracker.worker.hand_over.claim", flaky)
+        monkeypatch.setattr("smstracker.worker.hand_over.claim_sendable", flaky)
         with running_dispatcher(alice.app):
             wait_for(lambda: alice.message().status == "queued")
 
@@ -408,7 +408,7 @@ def test_slow_answers_take_a_bounded_number_of_threads(
         with running_dispatcher(alice.app):
             wait_for(lambda: len(started) == MAX_HAND_OVERS)
             with alice.app.app_context():  # the others are left for other workers
-                assert len(claim(20)) == 4
+                assert len(claim_sendable(20)) == 4
             answered.set()
     assert len(started) == MAX_HAND_OVERS
 
@@ -423,9 +423,9 @@ def test_dispatcher_that_stops_gives_back_what_it_has_not_begun(
 
         def stop(limit: int) -> list[OutboxMessage]:
             dispatcher.stop()
-            return claim(limit)
+            return claim_sendable(limit)
 
-        monkeypatch.setattr("smstracker.worker.hand_over.claim", stop)
+        monkeypatch.setattr("smstracker.worker.hand_over.claim_sendable", stop)
         dispatcher.run(alice.app)
         assert twilio.requests == []
     assert (alice.message().status, alice.message().claimed_until) == ("outbox", None)
@@ -444,12 +444,12 @@ def test_message_that_is_not_sent_any_more_holds_up_no_other_of_its_claim(
         alice = sender_at(make_app, twilio)
         messages = [alice.queue(number) for number in range(3)]
         with alice.app.app_context():
-            claimed = claim(10)
+            claimed = claim_sendable(10)
             with db.engine.begin() as connection:
                 assert outbox.cancel(connection, messages[1].id)
             monkeypatch.setattr(outbox, "release", fail)
             with pytest.raises(OperationalError):
-                hand_over(claimed, submit)
+                submit_claimed(claimed, submit)
     assert [message.status for message in alice.messages()] == ["queued", "canceled", "queued"]
 
 

@@ -23,7 +23,7 @@ from smstracker.models.event_store import apply_send_results
 from smstracker.models.events import SendResult, StatusUpdate
 from smstracker.models.outbox import OutboxMessage
 from smstracker.sms.status import Source
-from smstracker.worker.hand_over import claim, hand_over
+from smstracker.worker.hand_over import claim_sendable, submit_claimed
 from tests.clients import Person
 from tests.hand_overs import dispatch
 from tests.signing import ACCOUNT_SID, sid
@@ -62,7 +62,7 @@ def hand_over_together(app: Flask, count: int) -> None:
             sending.submit_from_outbox(message, writer)
 
     with ThreadPoolExecutor(count) as pool, app.app_context(), busy(writer, count):
-        hand_over(claim(count), partial(pool.submit, submit))
+        submit_claimed(claim_sendable(count), partial(pool.submit, submit))
 
 
 @contextmanager
@@ -185,7 +185,7 @@ def test_worker_that_is_killed_amid_a_claim_leaves_nothing_that_is_sent_again(
             sending.submit_from_outbox(message, SendResultWriter())
 
         with app.app_context(), pytest.raises(KilledError):
-            hand_over(claim(8), submit)
+            submit_claimed(claim_sendable(8), submit)
         assert [message.status for message in alice.messages()] == ["queued", "pending", "pending"]
         with time_machine.travel(utcnow() + timedelta(minutes=3)):
             dispatch(app)

@@ -10,7 +10,7 @@ from flask import Flask
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import SenderPace
-from smstracker.worker.hand_over import claim, hand_over
+from smstracker.worker.hand_over import claim_sendable, submit_claimed
 from tests.clients import Person, hidden, words
 from tests.hand_overs import dispatch, submit
 from tests.signing import sid
@@ -144,10 +144,10 @@ def test_change_between_claim_and_hand_over_ends_the_claim(make_app: MakeApp) ->
         alice = Person.signed_in(app, "alice@example.org")
         message = alice.queue()
         with app.app_context():
-            [claimed] = claim(10)
+            [claimed] = claim_sendable(10)
             form = alice.compose(body="Changed", **LATER)
             alice.client.post(f"/messages/{message.public_id}/edit", data=form)
-            hand_over([claimed], submit)
+            submit_claimed([claimed], submit)
         assert twilio.requests == []
     assert (alice.message().status, alice.message().body) == ("outbox", "Changed")
 

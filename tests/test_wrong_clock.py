@@ -25,7 +25,7 @@ from smstracker.models.carrier_removals import CarrierAction, RemovedMessage
 from smstracker.models.rate_limits import RateLimit, RateLimitRule
 from smstracker.privacy import erasure
 from smstracker.privacy.retention import remove_expired
-from smstracker.worker.hand_over import claim
+from smstracker.worker.hand_over import claim_sendable
 from tests import alert_scenes as scenes
 from tests.alert_scenes import HOUR, MINUTE, alerts, deliver_all, run_evaluation
 from tests.clients import Person
@@ -134,7 +134,7 @@ def test_message_for_now_goes_and_a_scheduled_one_waits(
     claimed = []
     for _ in range(2):  # the pace allows one at a time at first
         with app.app_context():
-            claimed += [message.id for message in claim(10)]
+            claimed += [message.id for message in claim_sendable(10)]
         clock.shift(SECOND)
     assert [message.id in claimed for message in alice.messages()] == [True, False, True]
     assert alice.messages()[1].send_at == scheduled

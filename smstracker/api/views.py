@@ -47,7 +47,7 @@ from smstracker.web.problem_details import (
 
 DESCRIPTION = Path(__file__).with_name("openapi.yaml")
 # Once a message has one of these, Twilio has answered, or never will.
-ANSWERED = frozenset(status.RANK) - {status.OUTBOX, "pending"}
+ANSWERED = frozenset(status.RANK) - {status.OUTBOX, status.PENDING}
 
 bp = Blueprint("api", __name__, url_prefix="/api/v1")
 bp.before_request(require_token)

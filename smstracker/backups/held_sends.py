@@ -27,6 +27,7 @@ from smstracker.database.row_sets import is_any_of
 from smstracker.models import Batch, Message
 from smstracker.models.batches import BatchState
 from smstracker.models.messages import is_held, is_in_outbox
+from smstracker.sms import status
 
 Time = datetime | Function[datetime]
 
@@ -103,7 +104,7 @@ def _digest(dialect: Dialect) -> ColumnElement[str]:
 def _hold_messages(now: Time) -> Update:
     due = update(Message).where(is_in_outbox(), (Message.send_at <= now) | _is_at_once())
     handed_over_at = case((Message.send_at <= now, Message.send_at), else_=now)
-    submitted = {"status": "pending", "status_at": now, "handed_over_at": handed_over_at}
+    submitted = {"status": status.PENDING, "status_at": now, "handed_over_at": handed_over_at}
     return due.values(**submitted, claimed_until=None, next_lookup_at=now)
 
 

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, update
 
-from smstracker.clock import format_duration, utcnow
+from smstracker.clock import DAY, format_duration, utcnow
 from smstracker.extensions import db, settings
 from smstracker.messages.last_checks import MAX_LATE
 from smstracker.messages.senders import offered_senders
@@ -13,7 +13,6 @@ from smstracker.models.messages import Message, is_in_outbox
 from smstracker.models.send_limits import count_to_come
 from smstracker.models.users import User
 
-DAY = timedelta(days=1)
 RESTORED = (
     "This is from a backup. More of it may have been sent since: compare with Twilio's log first, "
     "or people may get the same text twice."

@@ -10,6 +10,7 @@ from smstracker.batches.control import find_limit_problem
 from smstracker.batches.encodings import OLD_ENCODINGS
 from smstracker.batches.price import PriceForecast, forecast_price
 from smstracker.batches.queueing import fill_row
+from smstracker.batches.row_check import MAX_SHOWN
 from smstracker.extensions import db
 from smstracker.models.batches import DUPLICATE, ROW_WARNINGS, Batch, BatchFile, BatchRow
 from smstracker.models.sender_pace import sends_per_second
@@ -18,7 +19,6 @@ from smstracker.sms.gsm_replacements import CostAdvice, cost_advice
 from smstracker.sms.segments import Segments, count_segments
 from smstracker.sms.text_fields import TextTemplate
 
-MAX_SHOWN = 10
 MAX_LETTERS = 80  # of a cell
 _WARNING_WORDS = {
     "opted out": (
@@ -141,8 +141,8 @@ def _read_letters(batch: Batch, numbers: Sequence[object]) -> list[tuple[int, st
     """The cells with letters beyond ASCII, of the rows that first have each of them."""
     if not numbers:
         return []
-    is_one = (BatchRow.batch_id == batch.id, BatchRow.number.in_(numbers))
-    rows = db.session.scalars(select(BatchRow).where(*is_one).order_by(BatchRow.number))
+    is_row = (BatchRow.batch_id == batch.id, BatchRow.number.in_(numbers))
+    rows = db.session.scalars(select(BatchRow).where(*is_row).order_by(BatchRow.number))
     return [
         (row.number, ", ".join(cell[:MAX_LETTERS] for cell in row.cells if not cell.isascii()))
         for row in rows

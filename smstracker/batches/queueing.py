@@ -157,7 +157,7 @@ def _count_waiting(connection: Connection, batch_id: int) -> int:
 
 def _is_under_way(connection: Connection, batch_id: int) -> bool:
     """Whether messages of a batch wait, or may wait again: Twilio can refuse a call for now."""
-    has_no_answer = is_in_outbox() | (Message.status == "pending")
+    has_no_answer = is_in_outbox() | (Message.status == status.PENDING)
     query = select(Message.id).join(Batch, Batch.id == Message.batch_id)
     query = query.where(Batch.id == batch_id, Message.owner_id == Batch.owner_id, has_no_answer)
     return connection.scalar(query.limit(1)) is not None

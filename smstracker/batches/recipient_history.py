@@ -24,7 +24,7 @@ def find_row_warnings(
     """Return the bits of warnings of those numbers that have any."""
     warnings: dict[str, int] = {}
     failed_at: dict[tuple[str, str], datetime] = {}
-    is_one = (
+    is_to_them = (
         Message.owner_id == owner_id,
         Message.recipient_reversed.in_([reverse_digits(number) for number in numbers]),
     )
@@ -34,7 +34,7 @@ def find_row_warnings(
     )
     # Coalesced, so that no planner picks the index of error codes.
     has_code = func.coalesce(Message.error_code, "").in_(_CODES)
-    failures = select(*columns).where(*is_one, has_code)
+    failures = select(*columns).where(*is_to_them, has_code)
     for row in connection.execute(failures.group_by(*columns[:4])):
         if row.error_code in LANDLINE_CODES:
             failed_at[row.recipient, "landline"] = row.at

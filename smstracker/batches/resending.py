@@ -53,7 +53,7 @@ def find_resend(batch: Batch) -> Batch | None:
     return db.session.scalar(query.order_by(Batch.id.desc()).limit(1))
 
 
-def create_resend(batch: Batch) -> Batch | None:
+def create_resend_batch(batch: Batch) -> Batch | None:
     """Save a batch of who may be sent to again, to be checked and confirmed like any other.
 
     Returns the one that waits or is sent, if there is one; None if there is nothing to send again.

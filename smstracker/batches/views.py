@@ -193,7 +193,7 @@ def send_again(public_id: uuid.UUID) -> ResponseReturnValue:
     """Make a batch of the failed messages for which it makes sense; it is confirmed like any."""
     batch_id = _own_batch(public_id).id
     with writing():
-        resend = resending.create_resend(Batch.lock(batch_id))
+        resend = resending.create_resend_batch(Batch.lock(batch_id))
     return _show(resend.public_id if resend else public_id)
 
 

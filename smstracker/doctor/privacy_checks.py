@@ -9,7 +9,7 @@ from smstracker.extensions import db
 from smstracker.models import CarrierRemoval
 from smstracker.models.keep_settings import ComingSetting, KeepSetting, find_coming
 from smstracker.plurals import format_count
-from smstracker.privacy.carrier_progress import read_progress
+from smstracker.privacy.carrier_progress import read_carrier_progress
 from smstracker.privacy.retention import count_due, describe_conflicts
 from smstracker.web_templates import format_absolute_time
 
@@ -23,7 +23,7 @@ def check_privacy() -> Iterator[CheckResult]:
         for conflict in describe_conflicts(connection, now):
             fix = "set it alike for the web servers and all workers, and restart them"
             yield warning("retention", f"{conflict}: the longest is in force", fix)
-        failing = read_progress(connection, CarrierRemoval.keeps_failing())
+        failing = read_carrier_progress(connection, CarrierRemoval.keeps_failing())
     if not failing.left:
         return
     reason = strip_period(failing.problems[0][0]) if failing.problems else "not known"

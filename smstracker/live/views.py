@@ -96,7 +96,7 @@ def _connection() -> tuple[int | None, Callable[[Stream], None] | None]:
     """
     connection = request.environ.get("gunicorn.socket", request.environ.get("werkzeug.socket"))
     number = connection.fileno() if isinstance(connection, socket) else None
-    return number, getattr(connection, "send_later", None)
+    return number, getattr(connection, "stream_in_loop", None)
 
 
 def _catch_up(event_stream: Stream, position: int) -> None:

@@ -302,8 +302,8 @@ class BatchRow(Model):
     def remove_some(cls, connection: Connection, batch_id: int, size: int) -> int:
         """Delete up to `size` rows of a batch; return how many."""
         numbers = select(cls.number).where(cls.batch_id == batch_id).limit(size)
-        is_one = (cls.batch_id == batch_id, cls.number.in_(numbers))
-        return affected_rows(connection.execute(delete(cls).where(*is_one)))
+        is_row = (cls.batch_id == batch_id, cls.number.in_(numbers))
+        return affected_rows(connection.execute(delete(cls).where(*is_row)))
 
 
 class BatchFile(Model):

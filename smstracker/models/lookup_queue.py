@@ -86,7 +86,7 @@ def _earliest_lookup(message: OpenMessage) -> datetime:
     """Return when to ask at the earliest: a message just saved or updated is not silent."""
     if message.status not in status.OUTCOME_OPEN:
         return message.status_at + SILENCE_AGES[0]
-    in_flight = status.PENDING_IS_UNKNOWN_AFTER if message.status == "pending" else timedelta()
+    in_flight = status.PENDING_IS_UNKNOWN_AFTER if message.status == status.PENDING else timedelta()
     return message.submitted_at + max(in_flight, lookup_schedule.SEARCH_AGES[0])
 
 

@@ -54,7 +54,6 @@ class Draft:
     content: Content
     status: str = status.OUTBOX
     send_at: datetime | None = None
-    batch_id: int | None = None
     reference: str | None = None
     request_hash: str | None = None
     token_id: int | None = None
@@ -71,7 +70,7 @@ def create_pending(owner_id: int, idempotency_key: uuid.UUID, content: Content) 
 
     Raises AlreadySentError or SendLimitError; nothing is saved then.
     """
-    return _save(Draft(owner_id, idempotency_key, content, status="pending"))
+    return _save(Draft(owner_id, idempotency_key, content, status=status.PENDING))
 
 
 def create_queued(
@@ -80,24 +79,12 @@ def create_queued(
     content: Content,
     *,
     send_at: datetime | None = None,
-    batch_id: int | None = None,
-    reference: str | None = None,
-    request_hash: str | None = None,
 ) -> Message:
     """Save a message for the workers to hand over, from `send_at` on; None: at once.
 
     Counts in the send limits now, whenever it is sent. Raises as `create_pending` does.
     """
-    draft = Draft(
-        owner_id,
-        idempotency_key,
-        content,
-        send_at=send_at,
-        batch_id=batch_id,
-        reference=reference,
-        request_hash=request_hash,
-    )
-    return _save(draft)
+    return _save(Draft(owner_id, idempotency_key, content, send_at=send_at))
 
 
 def create_resend(original: Message) -> Message:
@@ -121,7 +108,7 @@ def _build(draft: Draft, now: datetime) -> Message:
     message.status, message.next_lookup_at = draft.status, first_lookup(draft.status, now)
     if draft.status == status.OUTBOX:
         message.send_at = draft.send_at or now
-    message.batch_id, message.reference = draft.batch_id, draft.reference
+    message.reference = draft.reference
     message.request_hash, message.token_id = draft.request_hash, draft.token_id
     message.set_content(draft.content)
     return message

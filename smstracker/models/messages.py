@@ -140,7 +140,7 @@ class Message(Model):
     account_sid: Mapped[str | None] = mapped_column(String(34))
     twilio_sid: Mapped[str | None] = mapped_column(String(64))
     segments: Mapped[int | None]
-    status: Mapped[str] = mapped_column(String(32), default="pending")
+    status: Mapped[str] = mapped_column(String(32), default=status.PENDING)
     status_at: Mapped[datetime] = mapped_column(UtcDateTime)
     status_source: Mapped[str | None] = mapped_column(String(16))
     error_code: Mapped[str | None] = mapped_column(String(ERROR_CODE_LENGTH))

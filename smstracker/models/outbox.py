@@ -189,7 +189,7 @@ def begin_hand_over(
         return []
     now, ids = utcnow(), [message.id for message in messages]
     statement, time = _begin_statement(connection.dialect.name)
-    facts = {"claimed": messages[0].claimed_until, "lookup_at": first_lookup("pending", now)}
+    facts = {"claimed": messages[0].claimed_until, "lookup_at": first_lookup(status.PENDING, now)}
     rows = connection.execute(statement, {"values": ids, **facts, **time.values(now)})
     return _sort_as_claimed(rows, ids)
 
@@ -208,7 +208,7 @@ def _begin_statement(
     is_erased = PendingRemoval.is_erased(Message.id)
     begin = _update_unlocked(is_any, is_claimed, ~pause, ~is_erased)
     begin = begin.values(
-        status="pending",
+        status=status.PENDING,
         status_at=now,
         handed_over_at=now,
         claimed_until=None,
@@ -241,7 +241,7 @@ def put_back(connection: Connection, message: OutboxMessage, refusal: StatusUpda
     if refusals + 1 >= MAX_REFUSALS:
         return False
     is_message = Message.id == message.id
-    is_under_way = (Message.status == "pending") & Message.twilio_sid.is_(None)
+    is_under_way = (Message.status == status.PENDING) & Message.twilio_sid.is_(None)
     is_under_way &= Message.handed_over_at == message.handed_over_at
     is_under_way &= ~PendingRemoval.is_erased(Message.id)
     row = update(Message).where(is_message, is_under_way)

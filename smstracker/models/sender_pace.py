@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, String, Update, bindparam, func, s
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
+from smstracker.back_off import back_off_seconds
 from smstracker.clock import has_come, is_ahead, is_within, utcnow
 from smstracker.database.engine import Insert, UtcDateTime, dialect_insert
 from smstracker.database.statement_time import StatementTime
@@ -101,7 +102,7 @@ class SenderPace(Model):
             return until
         was_refused_again = row.paused_until and is_within(row.paused_until, now, IN_ROW)
         count = row.pauses_in_row + 1 if was_refused_again else 1
-        longest = min(2 * SECOND * 2 ** min(count, 10), MAX_PAUSE)
+        longest = back_off_seconds(count + 1, MAX_PAUSE.total_seconds()) * SECOND
         until = now + longest * random.uniform(0.5, 1.0)
         values = {"paused_until": until, "pause_code": code, "pauses_in_row": count}
         connection.execute(update(cls).where(cls.sender == sender).values(next_at=until, **values))

@@ -99,9 +99,9 @@ def _keep_key(connection: Connection, batch_id: int) -> None:
 def _blank_rows(connection: Connection, batch_id: int, size: int) -> int:
     has_cells = cast(BatchRow.cells, String) != "[]"
     numbers = select(BatchRow.number).where(BatchRow.batch_id == batch_id, has_cells).limit(size)
-    is_one = (BatchRow.batch_id == batch_id, BatchRow.number.in_(numbers))
+    is_row = (BatchRow.batch_id == batch_id, BatchRow.number.in_(numbers))
     problem = case((BatchRow.problem.is_not(None), _TOO_OLD))
-    blank = update(BatchRow).where(*is_one).values(cells=[], problem=problem)
+    blank = update(BatchRow).where(*is_row).values(cells=[], problem=problem)
     count = affected_rows(connection.execute(blank))
     if count < size:
         BatchFile.remove(connection, [batch_id])

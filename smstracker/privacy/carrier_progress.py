@@ -29,7 +29,9 @@ class CarrierProgress:
         return self.waiting + self.failed
 
 
-def read_progress(connection: Connection, *conditions: ColumnElement[bool]) -> CarrierProgress:
+def read_carrier_progress(
+    connection: Connection, *conditions: ColumnElement[bool]
+) -> CarrierProgress:
     """Count the removals that match."""
     row = CarrierRemoval
     has_failed = row.next_try_at.is_(None)

@@ -161,8 +161,8 @@ def _read_searches(records: PersonRecords) -> Iterator[JsonRow]:
 
 def _read_batch_rows(records: PersonRecords) -> Iterator[JsonRow]:
     for keys in _slices(records.batch_rows.keys):
-        is_one = tuple_(BatchRow.batch_id, BatchRow.number).in_(keys)
-        query = select(BatchRow, Batch.name, Batch.created_at).join(Batch).where(is_one)
+        is_row = tuple_(BatchRow.batch_id, BatchRow.number).in_(keys)
+        query = select(BatchRow, Batch.name, Batch.created_at).join(Batch).where(is_row)
         for row, name, created_at in db.session.execute(query).all():
             yield {
                 "batch": name,

@@ -10,7 +10,7 @@ from smstracker.extensions import db, settings
 from smstracker.models import CarrierRemoval, Erasure, PendingRemoval, RemovalCounter
 from smstracker.models.keep_settings import ComingSetting, find_coming
 from smstracker.models.removals import CounterName, RemovalKind
-from smstracker.privacy.carrier_progress import CarrierProgress, read_progress
+from smstracker.privacy.carrier_progress import CarrierProgress, read_carrier_progress
 from smstracker.privacy.erasure import read_receipts
 from smstracker.privacy.retention import count_due, describe_conflicts
 
@@ -57,8 +57,8 @@ def build_privacy_report() -> PrivacyReport:
         deleted=count(CounterName.DELETED),
         open_messages=db.session.scalar(select(func.count()).select_from(due_ids)) or 0,
         done_at_twilio=count(CounterName.REDACTED_AT_TWILIO) + count(CounterName.DELETED_AT_TWILIO),
-        at_twilio=read_progress(connection),
-        failing_at_twilio=read_progress(connection, CarrierRemoval.keeps_failing()),
+        at_twilio=read_carrier_progress(connection),
+        failing_at_twilio=read_carrier_progress(connection, CarrierRemoval.keeps_failing()),
         receipts=read_receipts(),
         unfinished_at_twilio=set(db.session.scalars(select(CarrierRemoval.receipt).distinct())),
     )

@@ -16,7 +16,7 @@ from smstracker.extensions import db, settings, writing
 from smstracker.models import CarrierRemoval
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.privacy import erasure
-from smstracker.privacy.carrier_progress import count_not_asked, is_of_person, read_progress
+from smstracker.privacy.carrier_progress import count_not_asked, is_of_person, read_carrier_progress
 from smstracker.privacy.export import write_export
 from smstracker.privacy.status_report import build_privacy_report
 from smstracker.privacy.typed_texts import count_typed_texts, describe_typed_texts
@@ -95,8 +95,8 @@ def receipt(receipt: str) -> ResponseReturnValue:
         erasure=row,
         left_count=left_count - has_left_rows,
         has_left_rows=has_left_rows,
-        at_twilio=read_progress(connection, is_of_person(row)),
-        own_left=read_progress(connection, is_own).left,
+        at_twilio=read_carrier_progress(connection, is_of_person(row)),
+        own_left=read_carrier_progress(connection, is_own).left,
         not_asked=count_not_asked(connection, row) if row.at_twilio else 0,
         has_traces="traces" in request.args,
         is_shared="shared" in request.args,

@@ -37,7 +37,8 @@ RANK = {
 }
 # Twilio has never heard of it, so it is not asked about, however long the message waits.
 OUTBOX = "outbox"
-OUTCOME_OPEN = ("pending", "unknown")
+PENDING = "pending"  # handed over, without an answer so far
+OUTCOME_OPEN = (PENDING, "unknown")
 NOT_SENT = ("refused", "unreached", "untraced")
 NOT_ACCEPTED = (OUTBOX, *OUTCOME_OPEN, *NOT_SENT)
 # Error codes of a refused send: one of Twilio's, or the status of an answer without one.
@@ -125,7 +126,7 @@ _DISPLAY |= {
     "unknown": ("Outcome unknown, checking", "amber"),
 }
 # What silence alone makes of a status.
-STATE_OF_SILENT = {"pending": State.UNKNOWN} | dict.fromkeys(AWAITING_RECEIPT, State.NO_RECEIPT)
+STATE_OF_SILENT = {PENDING: State.UNKNOWN} | dict.fromkeys(AWAITING_RECEIPT, State.NO_RECEIPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ def silence_limit(word: str, receipt_window: timedelta) -> timedelta | None:
     """Return the silence after which `word` counts as STATE_OF_SILENT; None if it never does."""
     if word not in STATE_OF_SILENT:
         return None
-    return PENDING_IS_UNKNOWN_AFTER if word == "pending" else receipt_window
+    return PENDING_IS_UNKNOWN_AFTER if word == PENDING else receipt_window
 
 
 def label(word: str) -> str:

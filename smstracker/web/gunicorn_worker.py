@@ -36,10 +36,12 @@ IDLE_SECONDS = 5.0  # without a request, at first and between two
 READ_SECONDS = 10.0  # for head and body together
 WRITE_SECONDS = 30.0  # for what is left of a response when its thread has gone
 HOLD_SECONDS = 30.0  # for a commit; Twilio waits for half as long
-LONG_TURN_SECONDS = 0.05  # in which the loop answers others, before it stores and sends what it can
+LONG_ROUND_SECONDS = (
+    0.05  # in which the loop answers others, before it stores and sends what it can
+)
 CLOSE_SECONDS = 2.0  # for a peer to see that the connection ends
 CHECK_INTERVAL_SECONDS = 0.25  # between two looks for what is too late
-# A turn of the loop accepts one connection, and one more for each of these that the last turn took:
+# A round of the loop accepts one connection, and one more for each of these that the last took:
 # of many that come at once, one process would else take all, and the others none.
 SECONDS_PER_ACCEPT = 0.001
 TIMEOUT_RESPONSE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -83,9 +85,9 @@ class DeadlineWorker(ThreadWorker):
         self._released: deque[PeerSocket] = deque()
         self._sends_released = False  # soon: the loop has been asked
         self._start_writes: Callable[[], None] | None = None
-        self._turn_began_at: float | None = None
-        self._turn_is_long_at = 0.0
-        self._last_turn_seconds = 0.0
+        self._round_began_at: float | None = None
+        self._round_is_long_at = 0.0
+        self._last_round_seconds = 0.0
         self._checked_at = 0.0
         self._bad_request_throttle = LogThrottle(BAD_REQUEST_LINES_PER_MINUTE)
         self._file_limit_throttle = LogThrottle(1)
@@ -100,8 +102,8 @@ class DeadlineWorker(ThreadWorker):
         return not is_bad_request or self._bad_request_throttle.take()
 
     def accept(self, listener: socket.socket) -> None:
-        """Accept some of those that wait outside; more if each turn answers many webhooks."""
-        for _ in range(1 + int(self._last_turn_seconds / SECONDS_PER_ACCEPT)):
+        """Accept some of those that wait outside; more if each round answers many webhooks."""
+        for _ in range(1 + int(self._last_round_seconds / SECONDS_PER_ACCEPT)):
             if not self._accept_one(listener) or self.nr_conns >= self.worker_connections:
                 break
 
@@ -124,10 +126,10 @@ class DeadlineWorker(ThreadWorker):
 
     def _read(self, conn: TConn) -> None:
         now = time.monotonic()
-        if self._turn_began_at is None:
-            self._turn_began_at, self._turn_is_long_at = now, now + LONG_TURN_SECONDS
-        elif now > self._turn_is_long_at:  # those that were answered first must not wait for all
-            self._turn_is_long_at = now + LONG_TURN_SECONDS
+        if self._round_began_at is None:
+            self._round_began_at, self._round_is_long_at = now, now + LONG_ROUND_SECONDS
+        elif now > self._round_is_long_at:  # those that were answered first must not wait for all
+            self._round_is_long_at = now + LONG_ROUND_SECONDS
             self._start_held()
             self._send_released()
         self._proceed(conn, self._receive(conn))
@@ -323,11 +325,11 @@ class DeadlineWorker(ThreadWorker):
         self._close(conn)
 
     def murder_pending(self) -> None:
-        """End connections that have waited too long; called after each turn of the loop."""
+        """End connections that have waited too long; called after each round of the loop."""
         self._start_held()
         now = time.monotonic()
-        self._last_turn_seconds = now - (self._turn_began_at or now)
-        self._turn_began_at = None
+        self._last_round_seconds = now - (self._round_began_at or now)
+        self._round_began_at = None
         if now < self._checked_at + CHECK_INTERVAL_SECONDS:
             return
         self._checked_at = now

@@ -86,13 +86,13 @@ class PeerSocket(socket.socket):
     ) -> None:
         """Hold the response to the current request until `write` is done; no thread waits.
 
-        `start` has it done, once for all that the loop answers in a turn. `find_replacement` then
+        `start` has it done, once for all that the loop answers in a round. `find_replacement` then
         returns what is sent instead, if anything.
         """
         self.awaited, self.start_write, self._find_replacement = write, start, find_replacement
         write.add_done_callback(lambda _: self._on_release(self))
 
-    def send_later(self, body: LateBody) -> None:
+    def stream_in_loop(self, body: LateBody) -> None:
         """Send `body` as it comes, after the head of the current response; no thread waits."""
         self.late_body = body
         body.on_due = lambda: self._on_release(self)

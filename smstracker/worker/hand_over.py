@@ -8,6 +8,7 @@ from threading import Event, Lock
 
 from flask import Flask
 
+from smstracker.back_off import back_off_seconds
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
@@ -26,7 +27,6 @@ GATHER_SECONDS = 0.25
 POLL_SECONDS = 0.5
 # Until another worker has claimed for the same senders.
 CONTENTION_SECONDS = 0.05
-MAX_RETRY_SECONDS = 30.0
 
 
 class Dispatcher:
@@ -60,7 +60,7 @@ class Dispatcher:
         except Exception as error:
             log_error(error)
             self._failures += 1
-            return min(2.0 ** min(self._failures, 10), MAX_RETRY_SECONDS)
+            return back_off_seconds(self._failures)
         self._failures = 0
         return seconds
 
@@ -72,17 +72,17 @@ class Dispatcher:
         if free < GATHERED_CLAIM and since_claim < GATHER_SECONDS:
             return GATHER_SECONDS - since_claim
         # Of a claim whose hand-over did not begin, nobody knows: else it waits for the lease's end.
-        give_back(self._claimed)
+        release(self._claimed)
         self._claimed = ()
         if not self._may_have_more and (wait := _seconds_until_due()):
             return wait
         self._claimed_at = time.monotonic()
-        self._claimed = claim(free)
+        self._claimed = claim_sendable(free)
         self._may_have_more = len(self._claimed) == free
         if self._is_stopping:
-            give_back(self._claimed)
+            release(self._claimed)
             return 0
-        hand_over(self._claimed, partial(self._start_call, app, pool))
+        submit_claimed(self._claimed, partial(self._start_call, app, pool))
         self._claimed, count = (), len(self._claimed)
         return 0 if count else CONTENTION_SECONDS
 
@@ -103,7 +103,7 @@ class Dispatcher:
             self._wake.set()
 
 
-def claim(limit: int) -> list[OutboxMessage]:
+def claim_sendable(limit: int) -> list[OutboxMessage]:
     """Claim messages, and stop those that must not be sent any more; return the others."""
     now = utcnow()
     with db.engine.begin() as connection:
@@ -115,7 +115,9 @@ def claim(limit: int) -> list[OutboxMessage]:
     return [message for message in messages if message.id not in obstacles]
 
 
-def hand_over(messages: Sequence[OutboxMessage], submit: Callable[[OutboxMessage], object]) -> None:
+def submit_claimed(
+    messages: Sequence[OutboxMessage], submit: Callable[[OutboxMessage], object]
+) -> None:
     """Begin the hand-over of messages of one claim, and submit them; give back those that are not
     to be sent any more.
     """
@@ -125,10 +127,10 @@ def hand_over(messages: Sequence[OutboxMessage], submit: Callable[[OutboxMessage
         submit(message)
     # Afterwards: whatever happens here, the others are submitted.
     begun_ids = {message.id for message in begun}
-    give_back(message for message in messages if message.id not in begun_ids)
+    release(message for message in messages if message.id not in begun_ids)
 
 
-def give_back(messages: Iterable[OutboxMessage]) -> None:
+def release(messages: Iterable[OutboxMessage]) -> None:
     # One by one, as it waits for those that somebody changes.
     for message in messages:
         with db.engine.begin() as connection:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy.engine import Connection
 
+from smstracker.back_off import back_off_seconds
 from smstracker.clock import has_come, utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, receipt_window, settings
@@ -70,8 +71,8 @@ class LookupThrottle:
     def next_pause(self) -> timedelta:
         """The next back-off: doubles with each failure, with jitter."""
         self._failures += 1
-        pause = min(2.0 ** min(self._failures, 10), MAX_PAUSE_SECONDS) * random.uniform(0.5, 1.0)
-        return timedelta(seconds=pause)
+        pause = back_off_seconds(self._failures, MAX_PAUSE_SECONDS)
+        return timedelta(seconds=pause * random.uniform(0.5, 1.0))
 
     def back_off(self, remaining: Sequence[OpenMessage]) -> None:
         """Pause all workers; the claimed messages that remain are due right after."""

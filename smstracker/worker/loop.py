@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.alerts import notifier
 from smstracker.alerts.evaluation import evaluate
+from smstracker.back_off import back_off_seconds
 from smstracker.carrier import current_carrier
 from smstracker.carrier.errors import (
     MAX_CONSECUTIVE_FAILURES,
@@ -54,7 +55,6 @@ POLL_SECONDS = 1.0
 HEARTBEAT_INTERVAL = timedelta(seconds=10)
 JOB_CHECK_INTERVAL = timedelta(seconds=30)
 JOB_LEASE = timedelta(minutes=15)
-MAX_RETRY_SECONDS = 30.0  # between two attempts to reach the database
 RETRY_INTERVAL = timedelta(minutes=1)  # of a job that Twilio did not answer
 # Longer than a retry takes, so that an account that can be asked hides no listing that cannot.
 PROBLEM_CHECK_INTERVAL = timedelta(minutes=2)
@@ -147,7 +147,7 @@ class Worker:
             if explain(error) in (REPLACED_FILE, REPLACED_LOG):
                 raise  # only a new process may use another file
             self._failures += 1
-            return min(2.0 ** min(self._failures, 10), MAX_RETRY_SECONDS)
+            return back_off_seconds(self._failures)
         finally:
             db.session.remove()
         self._failures = 0
