@@ -22,6 +22,7 @@ from smstracker.batches.uploads import (
     TooManyDraftsError,
     Upload,
     choose,
+    hash_upload,
     pack_file,
     store_upload,
 )
@@ -181,6 +182,16 @@ def test_other_quiet_hours_are_another_batch(app: Flask, alice: Person) -> None:
     first, second = upload(alice, people(2)), upload(alice, people(2), quiet_hours=quiet)
     assert [read_batch(app, batch_id).quiet_hours for batch_id in (first, second)] == [None, quiet]
     assert upload(alice, people(2), quiet_hours=quiet) == second
+
+
+def test_other_column_of_numbers_is_another_batch(app: Flask, alice: Person) -> None:
+    file, owner_id = pack_file([people(2).encode()]), alice.id
+    hashes = set()
+    for column in (None, "phone", "mobile"):
+        form = Upload("people.csv", "Hi", SENDER, file, phone_column=column)
+        with app.app_context():
+            hashes.add(hash_upload(owner_id, form))
+    assert len(hashes) == 3
 
 
 def test_form_that_is_changed_and_sent_again_is_another_batch_once(
@@ -565,6 +576,19 @@ def test_batch_keeps_within_the_limit_of_the_day(make_app: MakeApp) -> None:
     queue(app)
     with pytest.raises(BatchRefusedError, match="2 more of your 5 messages a day"):
         start(app, second, knows_equal=True)
+
+
+def test_refusal_for_the_limit_of_the_day_tells_when_all_of_it_may_go(make_app: MakeApp) -> None:
+    app = make_app(SEND_LIMIT_PER_DAY="4")
+    alice = Person.signed_in(app, "alice@example.org")
+    with time_machine.travel(utcnow(), tick=False) as clock:
+        for _ in range(2):
+            alice.queue()
+            alice.queue()
+            clock.shift(timedelta(hours=1))
+        batch_id = ready_batch(alice, people(3))
+        with pytest.raises(BatchRefusedError, match=r"0 more .* Try again in 23 hours"):
+            start(app, batch_id)
 
 
 def test_messages_leave_a_batch_that_is_under_way_its_share_of_the_day(make_app: MakeApp) -> None:

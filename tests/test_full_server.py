@@ -4,10 +4,12 @@ import logging
 import os
 import resource
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ import time_machine
 from gunicorn.workers.gthread import TConn
 
 from smstracker.web import gunicorn_worker, open_files, peer_socket
+from smstracker.web.peer_socket import PeerSocket
 from tests.turned_worker import MAX_CONNECTIONS, REQUEST, TurnedWorker, answered
 
 
@@ -381,3 +384,18 @@ def test_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (limit, before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_peer_that_takes_a_response_slowly_keeps_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, peer = socket.socketpair()
+    began_at = time.monotonic()
+    with PeerSocket(ours, lambda _: None) as sender, peer:
+        sender.sendall(b"x" * 1_000_000)
+        for number in range(1, 4):
+            assert len(peer.recv(100_000)) > 0
+            now = began_at + number * (peer_socket.STALL_SECONDS - 1)
+            monkeypatch.setattr(peer_socket.time, "monotonic", partial(float, now))
+            sender.sendall(b"x")
+        assert not sender.flush(), "the peer has taken all"

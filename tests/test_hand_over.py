@@ -144,6 +144,11 @@ def test_failure_by_a_full_queue_pauses_the_sender(make_app: MakeApp) -> None:
     with app.app_context():
         pace = db.session.scalars(select(SenderPace)).one()
     assert (pace.sender, pace.pause_code) == (service, "30001")
+    with time_machine.travel(utcnow() + MAX_PAUSE):  # the same failure, told once more
+        token = {"I_Twilio_Idempotency_Token": "another"}
+        assert call_back(app.test_client(), failure, path, **token).status_code == 204
+    with app.app_context():
+        assert db.session.scalars(select(SenderPace.paused_until)).one() == pace.paused_until
 
 
 def test_answer_of_a_proxy_that_asks_to_slow_down_counts_too(make_app: MakeApp) -> None:

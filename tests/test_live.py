@@ -12,6 +12,7 @@ from sqlalchemy import insert, text
 
 from smstracker.extensions import db
 from smstracker.live import broadcaster, event_stream, views
+from smstracker.messages.search import PAGE_SIZE
 from smstracker.models import StatusEvent
 from smstracker.models.event_feed import EventTail
 from smstracker.models.events import StatusUpdate
@@ -313,6 +314,11 @@ def test_rows_are_own_messages_and_mark_those_that_left_the_filter(
     assert 'data-new="0"' in page
     assert alice.get(f"/messages/rows?newest={foreign.public_id}").status_code == 404
     assert alice.get("/messages/rows?ids=nonsense").status_code == 404
+
+
+def test_more_rows_than_a_page_has_are_not_read(alice: Person) -> None:
+    ids = ",".join(["0b0e7b0c-0000-4000-8000-000000000001"] * (PAGE_SIZE + 1))
+    assert alice.get(f"/messages/rows?ids={ids}").status_code == 400
 
 
 def test_page_beyond_the_oldest_message_offers_no_new_ones(alice: Person) -> None:
