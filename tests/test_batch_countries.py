@@ -4,7 +4,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import update
 
-from smstracker.batches.resending import create_resend
+from smstracker.batches.resending import create_resend_batch
 from smstracker.extensions import db, writing
 from smstracker.models import Batch, Message
 from tests.batches import check, queue, read_batch, read_rows, ready_batch, start
@@ -114,6 +114,6 @@ def test_a_batch_that_sends_again_keeps_the_numbers(app: Flask, alice: Person) -
         db.session.execute(update(Message).values(failed))
     queue(app)
     with app.app_context(), writing():
-        assert create_resend(Batch.lock(batch_id))
+        assert create_resend_batch(Batch.lock(batch_id))
     check(app)
     assert [row.recipient for row in read_rows(app, batch_id + 1)] == NUMBERS
