@@ -76,6 +76,7 @@ class BatchSender:
     def _upload_by_api(self, batch: SentBatch) -> int:
         rows = [{"to": order.recipient, "text": order.body} for order in batch.orders]
         fields = {"text": TEXT, "from": SENDER, "rows": rows, "start_count": len(rows)}
+        fields["repeats"] = True  # the number is that of the scenario
         answer, repeats = self._client.post("batches", uuid.uuid4().hex, fields)
         batch.public_id = answer["id"]
         return repeats

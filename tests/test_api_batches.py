@@ -168,15 +168,48 @@ def test_same_people_with_the_right_number_under_another_key_are_sent_to(
     assert read(program, second)["state"] == "running"
 
 
-def test_same_people_and_texts_under_another_key_are_not_started(app: Flask) -> None:
+@pytest.mark.both_databases
+def test_rows_that_repeat_a_number_wait_for_a_person_unless_it_is_allowed(app: Flask) -> None:
+    program, rows = Program(app), [*ROWS, ROWS[0], ROWS[1], {"to": "12", "name": "Bad"}]
+    held = send(program, rows=rows, start_count=4)
+    check(app)
+    assert (read(program, held)["state"], read(program, held)["problem"]) == (
+        "ready",
+        "It was not started by itself: 2 rows repeat the number of an earlier row. Start it on its "
+        "page, or send the rows with another Idempotency-Key and “repeats”: true.",
+    )
+    assert send(program, rows=rows, start_count=4, repeats=True).status_code == 409
+    allowed = send(program, "other", rows=rows, start_count=4, repeats=True)
+    check(app)
+    assert read(program, allowed)["state"] == "running"
+
+
+@pytest.mark.both_databases
+def test_same_people_and_texts_wait_for_a_person_unless_it_is_allowed(app: Flask) -> None:
     program = Program(app)
-    send(program, start_count=2)
+    first = send(program, start_count=2)
     check(app)
-    second = send(program, "other", start_count=2)
+    held = send(program, "other", start_count=2, repeats=True)
     check(app)
-    batch = read(program, second)
-    assert batch["state"] == "ready"
-    assert "The same texts were sent to the same people before" in batch["problem"]
+    batch = read(program, held)
+    assert (batch["state"], batch["problem"]) == (
+        "ready",
+        "It was not started by itself: The same texts were sent to the same people before, by the "
+        f"batch {first.json['id']}. Start it on its page, or send the rows with another "
+        "Idempotency-Key and “again”: true.",
+    )
+    assert send(program, "other", start_count=2, again=True).status_code == 409
+    allowed = send(program, "third", start_count=2, again=True)
+    check(app)
+    assert read(program, allowed)["state"] == "running"
+
+
+@pytest.mark.parametrize("name", ["repeats", "again"])
+def test_what_is_not_allowed_is_the_same_as_left_out(app: Flask, name: str) -> None:
+    program = Program(app)
+    first = send(program, start_count=2)
+    again = send(program, start_count=2, **{name: False})
+    assert (again.status_code, again.json["id"]) == (200, first.json["id"])
 
 
 @pytest.mark.parametrize(
@@ -200,6 +233,8 @@ def test_same_people_and_texts_under_another_key_are_not_started(app: Flask) -> 
         ({"start_count": 2**31}, "start_count"),
         ({"start_count": 2**63}, "start_count"),
         ({"start_count": "2"}, "start_count"),
+        ({"repeats": "send"}, "repeats"),
+        ({"again": 1}, "again"),
         ({"other": 1}, "other"),
     ],
 )

@@ -27,7 +27,7 @@ from smstracker.sms.text_rules import character_problem, length_problem, unix_li
 from smstracker.sms.typed_text import is_blank
 from smstracker.web.problem_details import FieldError, ProblemError
 
-NAMES = ("text", "rows", "from", "name", "start_count")
+NAMES = ("text", "rows", "from", "name", "start_count", "repeats", "again")
 MAX_ERRORS = 20
 _NO_ROWS = 'Give “rows” as a list of objects: [{"to": "+1…", "name": "Ann"}].'
 
@@ -69,6 +69,7 @@ class _BatchReader:
         text, name = self._read_template(), self._text("name") or "From a program"
         rows = self._read_rows(TextTemplate(text))
         sender, count = self._read_sender(), self._read_count()
+        allows_repeats, allows_equal = self._read_flag("repeats"), self._read_flag("again")
         if self.errors:
             raise FieldErrors(self.errors)
         return Upload(
@@ -78,6 +79,8 @@ class _BatchReader:
             rows,
             phone_column=TO,
             start_count=count,
+            allows_repeats=allows_repeats,
+            allows_equal=allows_equal,
             token_id=self.caller.token_id,
         )
 
@@ -115,6 +118,12 @@ class _BatchReader:
         problem = f"Give “start_count” as a number of messages, from 1 to {MAX_ROWS:,}."
         self._fail("start_count", problem)
         return None
+
+    def _read_flag(self, name: str) -> bool:
+        flag = self.fields.get(name)
+        if flag is not None and not isinstance(flag, bool):
+            self._fail(name, f"Give “{name}” as true or false.")
+        return flag is True
 
     def _read_rows(self, template: TextTemplate) -> PackedFile:
         rows = self.fields.get("rows")

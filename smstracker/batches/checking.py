@@ -15,8 +15,9 @@ from sqlalchemy.engine import Connection
 
 from smstracker.batches import control
 from smstracker.batches.columns import Columns, match_columns
-from smstracker.batches.control import BatchRefusedError
+from smstracker.batches.control import BatchRefusedError, EqualBatchError
 from smstracker.batches.phone_column import ColumnError, quote_names
+from smstracker.batches.preview import warning_sentence
 from smstracker.batches.program_rows import holds_program_rows, read_program_rows
 from smstracker.batches.recipient_history import find_row_warnings
 from smstracker.batches.resending import read_resent_rows
@@ -29,6 +30,7 @@ from smstracker.database.engine import UNAVAILABLE, reading_connection, to_json
 from smstracker.database.row_sets import insert_rows
 from smstracker.extensions import db, settings, writing
 from smstracker.models.batches import (
+    DUPLICATE,
     MAX_DRAFT_BYTES,
     MAX_ROWS_BYTES,
     ROW_BYTES,
@@ -48,6 +50,7 @@ NO_GOOD_ROW = "None of the rows can be sent. Correct the file and upload it agai
 NO_GOOD_ROW_OF_PROGRAM = (
     "None of the rows can be sent. Correct them and send them with another Idempotency-Key."
 )
+ASK_PERSON = "Start it on its page, or send the rows with another Idempotency-Key and “{}”: true."
 TOO_LARGE = (
     f"Up to row {{}} the file holds more than {MAX_ROWS_BYTES // 1024**2} MB of text. Delete the "
     "columns that the text does not need, or divide the file."
@@ -248,18 +251,32 @@ class _Check:
             }
             self._end(connection, state, problem, changes)
             if state is BatchState.READY and batch.start_count is not None:
-                self._start(batch.start_count)
+                self._start(batch)
 
-    def _start(self, count: int) -> None:
+    def _start(self, batch: DatabaseRow[tuple[object, ...]]) -> None:
         """Start a batch whose number of messages a program has told; else say why not."""
-        good = self._report.good
         try:
-            if count != good:
-                rows = format_count(good, "row")
-                raise BatchRefusedError(f"start_count is {count:,}, and {rows} can be sent.")
-            control.start(self._id, count)
+            self._start_as_told(batch)
         except BatchRefusedError as error:
             Batch.lock(self._id).problem = f"It was not started by itself: {error}"
+
+    def _start_as_told(self, batch: DatabaseRow[tuple[object, ...]]) -> None:
+        """Start a batch if all is as its program says. Raises BatchRefusedError."""
+        count, good = batch.start_count, self._report.good
+        if count != good:
+            rows = format_count(good, "row")
+            raise BatchRefusedError(f"start_count is {count:,}, and {rows} can be sent.")
+        repeats = self._report.warnings[DUPLICATE.name]
+        if repeats and not batch.allows_repeats:
+            sentence = warning_sentence(DUPLICATE.name, repeats)
+            raise BatchRefusedError(f"{sentence} {ASK_PERSON.format('repeats')}")
+        try:
+            control.start(self._id, count, knows_equal=batch.allows_equal)
+        except EqualBatchError as error:
+            raise BatchRefusedError(
+                "The same texts were sent to the same people before, by the batch "
+                f"{error.public_id}. {ASK_PERSON.format('again')}"
+            ) from error
 
     def _refuse(self, error: TableError) -> None:
         """Store why the file cannot be read; it is kept where people have to choose."""

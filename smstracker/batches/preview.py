@@ -149,11 +149,16 @@ def _read_letters(batch: Batch, numbers: Sequence[object]) -> list[tuple[int, st
     ]
 
 
+def warning_sentence(name: str, count: int) -> str:
+    """What is said of so many rows with the warning of this name."""
+    return f"{format_count(count, 'row')} {_WARNING_WORDS[name][count > 1]}."
+
+
 def _describe_warnings(counts: Mapping[str, int], rows: object) -> list[WarningSummary]:
     numbers = rows if isinstance(rows, dict) else {}
     return [
         WarningSummary(
-            sentence=f"{format_count(count, 'row')} {_WARNING_WORDS[name][count > 1]}.",
+            sentence=warning_sentence(name, count),
             rows=numbers.get(name, []),
             has_more=count > MAX_SHOWN,
             is_repeat=name == DUPLICATE.name,

@@ -50,6 +50,8 @@ class Upload:
     quiet_hours: QuietHours | None = None
     phone_column: str | None = None
     start_count: int | None = None  # it starts by itself if so many messages can be sent
+    allows_repeats: bool = False  # also if numbers repeat
+    allows_equal: bool = False  # also if an equal batch was sent before
     token_id: int | None = None  # of a program
 
 
@@ -117,6 +119,8 @@ def store_upload(
         upload_hash=upload_hash,
         phone_column=upload.phone_column,
         start_count=upload.start_count,
+        allows_repeats=upload.allows_repeats,
+        allows_equal=upload.allows_equal,
         token_id=upload.token_id,
     )
     batch.set_quiet_hours(upload.quiet_hours)
@@ -150,7 +154,8 @@ def hash_upload(owner_id: int, upload: Upload) -> bytes:
     quiet = upload.quiet_hours
     quiet_parts = (quiet.start, quiet.end, quiet.zone) if quiet else ()
     what = (upload.sender, upload.text, upload.file.digest, upload.phone_column or "")
-    parts = (owner_id, "upload", *what, upload.start_count or 0, *quiet_parts)
+    permits = ["repeats"] * upload.allows_repeats + ["again"] * upload.allows_equal
+    parts = (owner_id, "upload", *what, upload.start_count or 0, *quiet_parts, *permits)
     return keyed_hash(db.session.connection(), HashedKind.CONTENT, *parts)
 
 

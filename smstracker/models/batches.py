@@ -25,6 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
     delete,
     exists,
+    false,
     func,
     insert,
     or_,
@@ -130,6 +131,9 @@ class Batch(Model):
     quiet_zone: Mapped[str | None] = mapped_column(String(64))
     # Of a program's request: it starts by itself if so many messages can be sent.
     start_count: Mapped[int | None]
+    # It does so also if numbers repeat, and if an equal batch was sent before.
+    allows_repeats: Mapped[bool] = mapped_column(default=False, server_default=false())
+    allows_equal: Mapped[bool] = mapped_column(default=False, server_default=false())
     token_id: Mapped[int | None]  # of the program; it may be deleted
     # The batch whose failed messages this one sends again.
     resend_of_id: Mapped[int | None] = mapped_column(BigInteger)
