@@ -80,6 +80,30 @@ def test_wrong_filter_is_refused(program: Program, query: str) -> None:
     assert (answer.status_code, answer.json["code"]) == (422, "invalid_argument")
 
 
+@pytest.mark.parametrize("days", ["", "&from=2026-07-02"])
+@pytest.mark.parametrize(
+    ("zone", "problem"),
+    [
+        ("Atlantis", "No time zone is called “Atlantis”."),
+        ("Europe/Berln", "Did you mean Europe/Berlin"),
+        ("CST", "“CST” can be several zones."),
+        ("Etc/Unknown", "No time zone is called “Etc/Unknown”."),
+    ],
+)
+def test_zone_that_is_not_known_is_refused(
+    program: Program, zone: str, problem: str, days: str
+) -> None:
+    answer = program.get(f"messages?zone={zone}{days}")
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_argument")
+    assert problem in answer.json["detail"]
+    assert [error["field"] for error in answer.json["errors"]] == ["zone"]
+
+
+@pytest.mark.parametrize("zone", ["europe/berlin", "tokyo", "EST", "utc"])
+def test_zone_is_known_by_other_names(program: Program, zone: str) -> None:
+    assert program.get(f"messages?zone={zone}&from=2026-07-02").status_code == 200
+
+
 @pytest.mark.parametrize("name", [*ARGUMENTS, "before", "after"])
 @pytest.mark.parametrize("value", ["", "%20"])
 def test_empty_filter_is_refused(program: Program, alice: Person, name: str, value: str) -> None:

@@ -31,7 +31,7 @@ from smstracker.api.waiting import TooManyWaitError, wait_for_status
 from smstracker.clock import utcnow
 from smstracker.extensions import db, settings
 from smstracker.messages.filter_links import FilterError
-from smstracker.messages.filter_reading import read_filters_strictly, remember_recipient
+from smstracker.messages.filter_reading import check_zone, read_filters_strictly, remember_recipient
 from smstracker.messages.pagination import read_page
 from smstracker.messages.timeline import build_timeline
 from smstracker.models import Message, StatusEvent
@@ -97,6 +97,7 @@ def messages() -> ResponseReturnValue:
     now, arguments = utcnow(), MultiDict(request.args)
     arguments.setdefault("zone", "UTC")
     filters = read_filters_strictly(current_caller().owner_id, arguments, now, "before", "after")
+    check_zone(arguments["zone"], now)
     before, after = arguments.get("before"), arguments.get("after")
     return jsonify(describe_page(read_page(filters.search_filters, before, after), now))
 

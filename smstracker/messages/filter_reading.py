@@ -24,6 +24,7 @@ from smstracker.sms.typed_text import is_invisible
 from smstracker.web import time_range
 from smstracker.web.reader_settings import reader_zone
 from smstracker.web.time_range import TimeRangeError, read_period
+from smstracker.web.time_zones import UnknownZoneError, read_zone
 
 MAX_TEXT_LENGTH = 200
 # Fewer digits, without + and without a leading 0, are the last ones of a number: in many countries
@@ -97,6 +98,17 @@ def read_filters_strictly(
         if not values[0].strip():
             raise FilterError(f"Give “{name}” a value, or leave it out.", name)
     return read_filters(owner_id, arguments, now)
+
+
+def check_zone(name: str, now: datetime) -> None:
+    """Refuse a zone of a program that means none or several. Raises FilterError.
+
+    A browser may report one that is not known here; its page says that the days are UTC days.
+    """
+    try:
+        read_zone(name.strip(), now.year)
+    except UnknownZoneError as error:
+        raise FilterError(str(error), "zone") from error
 
 
 def form_to_arguments(owner_id: int, fields: Mapping[str, str], now: datetime) -> dict[str, str]:

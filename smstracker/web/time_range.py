@@ -7,12 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from smstracker.web.time_zones import (
-    UnknownZoneError,
-    find_zone,
-    printable_zone,
-    zones_by_lower_name,
-)
+from smstracker.web.time_zones import UnknownZoneError, printable_zone, read_zone
 
 # The name in the URL, the length and the label.
 PERIODS = {
@@ -110,7 +105,7 @@ def _parse_zone(name: str, year: int) -> tuple[str, str]:
     if not name:
         return "UTC", ""
     try:
-        return zones_by_lower_name().get(name.lower()) or find_zone(name, year), ""
+        return read_zone(name, year), ""
     except UnknownZoneError:
         return "UTC", printable_zone(name)
 

@@ -73,6 +73,14 @@ def find_zone(text: str, year: int) -> str:
     raise UnknownZoneError(f"No time zone is called “{typed}”. {advice}")
 
 
+def read_zone(text: str, year: int) -> str:
+    """The zone of a name in any case as a browser reports it, also EST, or that a text means.
+
+    Raises UnknownZoneError.
+    """
+    return zones_by_lower_name().get(text.lower()) or find_zone(text, year)
+
+
 def printable_zone(text: str) -> str:
     """A text as it can be shown as the name of a zone."""
     return "".join(c for c in text if c.isprintable())[:MAX_ZONE_LENGTH] or UNNAMED_ZONE
