@@ -19,6 +19,7 @@ from tests.batches import check, number, queue, read_messages
 from tests.clients import Person, words
 from tests.programs import Program
 from tests.retention_settings import let_settings_begin
+from tests.signing import BASE_URL
 
 MakeApp = Callable[..., Flask]
 ROWS = [{"to": number(1), "name": "Ann"}, {"to": number(2), "name": "Zoë, Bo"}]
@@ -106,8 +107,15 @@ def test_check_that_is_killed_before_the_start_is_done_anew(
 def test_batch_without_a_number_waits_for_a_person(app: Flask) -> None:
     program = Program(app)
     response = send(program)
+    assert response.json["problem"] is None
     check(app)
-    assert (read(program, response)["state"], read(program, response)["problem"]) == ("ready", None)
+    batch = read(program, response)
+    assert (batch["state"], batch["problem"]) == (
+        "ready",
+        "Nothing is sent yet. A person starts it on its page.",
+    )
+    assert batch["url"] == f"{BASE_URL}/batches/{batch['id']}"
+    assert batch["url"] == response.json["url"]
 
 
 def test_same_request_is_one_batch_and_other_content_a_conflict(app: Flask) -> None:

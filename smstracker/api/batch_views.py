@@ -14,11 +14,14 @@ from smstracker.batches.progress import read_progress
 from smstracker.clock import utcnow
 from smstracker.extensions import db, settings
 from smstracker.models import Batch, BatchRow
+from smstracker.sms.batch_states import BatchState
 from smstracker.sms.status import State
 from smstracker.web.large_bodies import takes_upload
 from smstracker.web.problem_details import NOT_FOUND, ProblemError
+from smstracker.web.urls import external_url
 
 MAX_PROBLEMS = 10
+WAITS = "Nothing is sent yet. A person starts it on its page."
 MAX_JSON_BYTES = 8 * 1024 * 1024  # parsed, it takes many times that of memory
 
 
@@ -51,7 +54,8 @@ def _describe(batch: Batch) -> dict[str, object]:
         "id": str(batch.public_id),
         "name": batch.name,
         "state": batch.state,
-        "problem": batch.problem,
+        "url": external_url("batches.batch", public_id=str(batch.public_id)),
+        "problem": batch.problem or (WAITS if batch.state == BatchState.READY else None),
         "rows": batch.row_count,
         "valid_rows": batch.good_count,
         "segments": batch.segments,
