@@ -12,6 +12,7 @@ from smstracker.batches.queueing import queue_waiting
 from smstracker.batches.uploads import Upload, pack_file, store_form
 from smstracker.extensions import db, writing
 from smstracker.models import Batch, BatchRow, Message
+from smstracker.models.audit_log import COMMAND_LINE
 from smstracker.sms.quiet_hours import QuietHours
 from tests.clients import Person
 
@@ -63,7 +64,7 @@ def ready_batch(person: Person, content: str | bytes, text: str = "Hi ((name))")
 def start(app: Flask, batch_id: int, *, knows_equal: bool = False) -> None:
     with app.app_context(), writing():
         batch = db.session.get_one(Batch, batch_id)
-        control.start(batch_id, batch.good_count, knows_equal=knows_equal)
+        control.start(batch_id, batch.good_count, COMMAND_LINE, knows_equal=knows_equal)
 
 
 def queue(app: Flask) -> int:

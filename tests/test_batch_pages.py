@@ -19,6 +19,7 @@ from smstracker.batches import control, resending, uploads
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.models import Batch, Message, SavedText, SenderPace, message_drafts
+from smstracker.models.audit_log import COMMAND_LINE
 from smstracker.models.batches import BatchState
 from smstracker.privacy.batch_removal import remove_expired_batches
 from smstracker.privacy.removal import delete_messages
@@ -621,7 +622,7 @@ def test_nobody_is_sent_to_a_third_time_after_an_error_worth_one_retry(
     for position in failed_before:
         settle(app, batch_id, position, "undelivered", "30003")
     with app.app_context(), writing():
-        control.stop(batch_id)
+        control.stop(batch_id, COMMAND_LINE)
     queue(app)
     post(alice, f"{url(app, batch_id)}/again")
     check(app)

@@ -28,6 +28,7 @@ from smstracker.models import (
     SavedText,
     User,
 )
+from smstracker.models.audit_log import COMMAND_LINE
 from smstracker.models.batches import BatchState
 from smstracker.models.user_changes import deactivate_user, delete_user
 from smstracker.privacy import batch_rows, erasure, person_records
@@ -366,7 +367,7 @@ def test_draft_that_is_being_deleted_cannot_be_started(app: Flask, alice: Person
         is_old = Batch.id == batch_id
         _remove_portion(is_old, _delete_rows, Portion(100))
         with pytest.raises(control.BatchRefusedError), writing():
-            control.start(batch_id, 700)
+            control.start(batch_id, 700, COMMAND_LINE)
 
 
 def test_paused_batch_that_is_too_old_is_stopped_first(make_app: MakeApp) -> None:
@@ -376,7 +377,7 @@ def test_paused_batch_that_is_too_old_is_stopped_first(make_app: MakeApp) -> Non
     start(app, batch_id)
     queue(app)
     with app.app_context(), writing():
-        assert control.pause(batch_id)
+        assert control.pause(batch_id, COMMAND_LINE)
     remove_old(app, 31)
     assert (read_batch(app, batch_id).state, read_batch(app, batch_id).text) == (
         BatchState.STOPPED,

@@ -14,6 +14,7 @@ from smstracker.batches.uploads import TooManyDraftsError, discard
 from smstracker.clock import DAY, utcnow
 from smstracker.extensions import db, writing
 from smstracker.models import Batch, BatchRow
+from smstracker.models.audit_log import COMMAND_LINE
 from smstracker.models.batches import ROW_BYTES, BatchState
 from smstracker.privacy.batch_removal import remove_expired_batches
 from tests import spreadsheets
@@ -113,7 +114,7 @@ def test_stopped_rows_count_for_thirty_days(app: Flask, alice: Person) -> None:
     batch_id = ready_batch(alice, long_rows(10, "x" * KB))
     start(app, batch_id)
     with app.app_context(), writing():
-        control.stop(batch_id)
+        control.stop(batch_id, COMMAND_LINE)
     assert unsent_bytes(alice) > 10 * KB
     with time_machine.travel(utcnow() + 31 * DAY):
         assert unsent_bytes(alice) == 0

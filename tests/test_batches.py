@@ -38,6 +38,7 @@ from smstracker.models import (
     StatusEvent,
     outbox,
 )
+from smstracker.models.audit_log import COMMAND_LINE
 from smstracker.models.batches import (
     CHECK_LEASE,
     COSTLY,
@@ -96,9 +97,9 @@ def answer_all(app: Flask) -> None:
         db.session.execute(update(Message).where(is_pending).values(status="queued"))
 
 
-def change(app: Flask, act: Callable[[int], bool], batch_id: int) -> bool:
+def change(app: Flask, act: Callable[[int, str], bool], batch_id: int) -> bool:
     with app.app_context(), writing():
-        return act(batch_id)
+        return act(batch_id, COMMAND_LINE)
 
 
 def test_file_is_checked_and_deleted_once_it_is_started(app: Flask, alice: Person) -> None:
@@ -556,7 +557,7 @@ def test_number_of_messages_is_asked_for(app: Flask, alice: Person) -> None:
     batch_id = ready_batch(alice, people(3))
     for count in (None, 2):
         with app.app_context(), writing(), pytest.raises(BatchRefusedError, match="Type 3,"):
-            control.start(batch_id, count)
+            control.start(batch_id, count, COMMAND_LINE)
     start(app, batch_id)
     start(app, batch_id)  # the same form twice
     assert queue(app) == 3

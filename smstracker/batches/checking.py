@@ -271,7 +271,8 @@ class _Check:
             sentence = warning_sentence(DUPLICATE.name, repeats)
             raise BatchRefusedError(f"{sentence} {ASK_PERSON.format('repeats')}")
         try:
-            control.start(self._id, count, knows_equal=batch.allows_equal)
+            actor = f"token {batch.token_id}"
+            control.start(self._id, count, actor, knows_equal=batch.allows_equal)
         except EqualBatchError as error:
             raise BatchRefusedError(
                 "The same texts were sent to the same people before, by the batch "

@@ -1,4 +1,7 @@
-"""Start, pause, resume and stop of a batch. The caller commits."""
+"""Start, pause, resume and stop of a batch, in the audit log. The caller commits.
+
+`actor` is who does it, as in the audit log.
+"""
 
 from datetime import datetime, timedelta
 
@@ -8,6 +11,7 @@ from smstracker.clock import DAY, format_duration, utcnow
 from smstracker.extensions import db, settings
 from smstracker.messages.last_checks import MAX_LATE
 from smstracker.messages.senders import offered_senders
+from smstracker.models.audit_log import AuditAction, count_audit
 from smstracker.models.batches import UNDER_WAY, Batch, BatchFile, BatchState
 from smstracker.models.messages import Message, is_in_outbox
 from smstracker.models.send_limits import count_to_come
@@ -17,6 +21,11 @@ RESTORED = (
     "This is from a backup. More of it may have been sent since: compare with Twilio's log first, "
     "or people may get the same text twice."
 )
+_ACTIONS = {
+    BatchState.PAUSED: AuditAction.PAUSED_BATCH,
+    BatchState.RUNNING: AuditAction.RESUMED_BATCH,
+    BatchState.STOPPED: AuditAction.STOPPED_BATCH,
+}
 _NOT_READY = "This batch is not ready to be sent. Look at its page again."
 
 
@@ -44,7 +53,9 @@ class LongPauseError(BatchRefusedError):
         )
 
 
-def start(batch_id: int, typed_count: int | None, *, knows_equal: bool = False) -> Batch:
+def start(
+    batch_id: int, typed_count: int | None, actor: str, *, knows_equal: bool = False
+) -> Batch:
     """Start a batch whose number of messages a person has typed.
 
     Raises BatchRefusedError, EqualBatchError. A batch that is started already stays as it is.
@@ -70,15 +81,16 @@ def start(batch_id: int, typed_count: int | None, *, knows_equal: bool = False) 
         raise BatchRefusedError(problem)
     batch.state, batch.started_at, batch.problem = BatchState.RUNNING, now, None
     BatchFile.remove(db.session.connection(), [batch_id])
+    _audit(AuditAction.STARTED_BATCH, batch, actor)
     return batch
 
 
-def pause(batch_id: int) -> bool:
+def pause(batch_id: int, actor: str) -> bool:
     """Pause a running batch; return whether it was running."""
-    return _change(batch_id, (BatchState.RUNNING,), BatchState.PAUSED)
+    return _change(batch_id, (BatchState.RUNNING,), BatchState.PAUSED, actor)
 
 
-def resume(batch_id: int, *, knows_pause: bool = False) -> bool:
+def resume(batch_id: int, actor: str, *, knows_pause: bool = False) -> bool:
     """Go on with a paused batch; return whether it was paused. Raises LongPauseError.
 
     What waits of it is due from now on: nobody wants it to be too late.
@@ -87,7 +99,7 @@ def resume(batch_id: int, *, knows_pause: bool = False) -> bool:
     asks_at = find_resume_question(batch)
     if asks_at and asks_at <= now and not knows_pause:
         raise LongPauseError(now - asks_at + MAX_LATE)
-    if not _change(batch_id, (BatchState.PAUSED,), BatchState.RUNNING):
+    if not _change(batch_id, (BatchState.PAUSED,), BatchState.RUNNING, actor):
         return False
     waiting = update(Message).where(Message.batch_id == batch_id, is_in_outbox())
     db.session.execute(
@@ -103,12 +115,12 @@ def find_resume_question(batch: Batch) -> datetime | None:
     return batch.paused_at + MAX_LATE
 
 
-def stop(batch_id: int) -> bool:
+def stop(batch_id: int, actor: str) -> bool:
     """Stop what is not handed over yet; return whether there was something to stop."""
-    return _change(batch_id, UNDER_WAY, BatchState.STOPPED)
+    return _change(batch_id, UNDER_WAY, BatchState.STOPPED, actor)
 
 
-def _change(batch_id: int, before: tuple[BatchState, ...], after: BatchState) -> bool:
+def _change(batch_id: int, before: tuple[BatchState, ...], after: BatchState, actor: str) -> bool:
     batch = Batch.lock(batch_id)
     if batch.state not in before:
         return False
@@ -118,7 +130,13 @@ def _change(batch_id: int, before: tuple[BatchState, ...], after: BatchState) ->
         batch.ended_at = utcnow()
     batch.paused_at = utcnow() if after is BatchState.PAUSED else None
     db.session.flush()
+    _audit(_ACTIONS[after], batch, actor)
     return True
+
+
+def _audit(action: AuditAction, batch: Batch, actor: str) -> None:
+    owner = db.session.get_one(User, batch.owner_id)
+    count_audit(action, actor=actor, subject=f"batch {batch.public_id} of {owner.email}")
 
 
 def find_limit_problem(batch: Batch, now: datetime) -> str | None:

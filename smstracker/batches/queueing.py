@@ -17,6 +17,7 @@ from smstracker.database.engine import UNAVAILABLE, reading_connection
 from smstracker.database.row_sets import insert_rows
 from smstracker.extensions import db, settings, writing
 from smstracker.models import outbox
+from smstracker.models.audit_log import WORKER
 from smstracker.models.batches import Batch, BatchRow, BatchState
 from smstracker.models.messages import Message, is_in_outbox, reverse_digits
 from smstracker.models.sender_pace import SenderPace, sends_per_second
@@ -67,7 +68,7 @@ def _queue_or_pause(batch_id: int) -> int:
     except Exception as error:
         log.exception("batch_paused", extra={"reason": type(error).__name__})
     with writing():
-        if control.pause(batch_id):
+        if control.pause(batch_id, WORKER):
             Batch.lock(batch_id).problem = NOT_QUEUED
     return 0
 

@@ -134,12 +134,12 @@ def read_again(public_id: uuid.UUID) -> ResponseReturnValue:
 
 @bp.post("/<uuid:public_id>/start")
 def start(public_id: uuid.UUID) -> ResponseReturnValue:
-    batch_id = _own_batch(public_id).id
+    batch_id, actor = _own_batch(public_id).id, current_user.email
     typed = "".join(c for c in request.form.get("count", "") if c.isdecimal())
     try:
         with writing():
             count = int(typed[:9]) if typed else None
-            control.start(batch_id, count, knows_equal="equal" in request.form)
+            control.start(batch_id, count, actor, knows_equal="equal" in request.form)
     except EqualBatchError:
         notice = "Tick the box to send the same texts to the same people again."
         return _page(_own_batch(public_id), 409, notice)
@@ -155,10 +155,10 @@ def pause(public_id: uuid.UUID) -> ResponseReturnValue:
 
 @bp.post("/<uuid:public_id>/resume")
 def resume(public_id: uuid.UUID) -> ResponseReturnValue:
-    batch_id = _own_batch(public_id).id
+    batch_id, actor = _own_batch(public_id).id, current_user.email
     try:
         with writing():
-            control.resume(batch_id, knows_pause="pause" in request.form)
+            control.resume(batch_id, actor, knows_pause="pause" in request.form)
     except LongPauseError:
         return redirect(url_for(".batch", public_id=public_id, ask="resume"), 303)
     return _show(public_id)
@@ -169,10 +169,10 @@ def stop(public_id: uuid.UUID) -> ResponseReturnValue:
     return _change(public_id, control.stop)
 
 
-def _change(public_id: uuid.UUID, act: Callable[[int], bool]) -> ResponseReturnValue:
-    batch_id = _own_batch(public_id).id
+def _change(public_id: uuid.UUID, act: Callable[[int, str], bool]) -> ResponseReturnValue:
+    batch_id, actor = _own_batch(public_id).id, current_user.email
     with writing():
-        act(batch_id)
+        act(batch_id, actor)
     return _show(public_id)
 
 

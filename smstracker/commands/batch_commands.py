@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import click
@@ -11,12 +12,14 @@ from smstracker.batches import control
 from smstracker.batches.control import LongPauseError
 from smstracker.batches.progress import read_progress
 from smstracker.clock import utcnow
+from smstracker.command_name import COMMAND
 from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.commands.output import confirm, echo
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
 from smstracker.models import Batch, User
-from smstracker.models.batches import BatchState
+from smstracker.models.audit_log import COMMAND_LINE
+from smstracker.models.batches import UNDER_WAY, BatchState
 from smstracker.plurals import format_count
 
 LISTED = 50
@@ -44,39 +47,61 @@ def _describe(batch: Batch) -> str:
 
 
 @batches.command()
-@click.argument("batch_id", metavar="ID", type=click.UUID)
-def pause(batch_id: uuid.UUID) -> None:
+@click.argument("batch_id", metavar="ID")
+def pause(batch_id: str) -> None:
     """Pause the batch ID: nothing more of it is handed to Twilio."""
-    _change(batch_id, control.pause, "is paused")
+    _change(_find_batch(batch_id), control.pause)
+    echo("The batch is paused.")
 
 
 @batches.command()
-@click.argument("batch_id", metavar="ID", type=click.UUID)
+@click.argument("batch_id", metavar="ID")
 @click.option("--yes", is_flag=True, help="Do not ask after a pause of days.")
-def resume(batch_id: uuid.UUID, yes: bool) -> None:
+def resume(batch_id: str, yes: bool) -> None:
     """Go on with the paused batch ID."""
+    batch = _find_batch(batch_id)
     try:
-        _change(batch_id, partial(control.resume, knows_pause=yes), "goes on")
+        _change(batch, partial(control.resume, knows_pause=yes))
     except LongPauseError as error:
         db.session.rollback()
         confirm(f"{error} Send the rest now?")
-        _change(batch_id, partial(control.resume, knows_pause=True), "goes on")
+        _change(batch, partial(control.resume, knows_pause=True))
+    echo("The batch goes on.")
 
 
 @batches.command()
-@click.argument("batch_id", metavar="ID", type=click.UUID)
-def stop(batch_id: uuid.UUID) -> None:
+@click.argument("batch_id", metavar="ID")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def stop(batch_id: str, yes: bool) -> None:
     """Stop the rest of the batch ID. This cannot be undone."""
-    _change(batch_id, control.stop, "is stopped")
+    batch = _find_batch(batch_id)
+    if batch.state in UNDER_WAY and not yes:
+        progress = read_progress(batch, utcnow())
+        db.session.rollback()
+        messages = format_count(progress.total, "message")
+        confirm(f"{progress.waiting_here:,} of {messages} will not be sent. Stop the batch?")
+    _change(batch, control.stop)
+    progress = read_progress(batch, utcnow())
+    echo(
+        f"The batch is stopped. Handed over: {progress.handed_over:,}. "
+        f"Will not be sent: {progress.not_sent:,}."
+    )
 
 
-def _change(batch_id: uuid.UUID, act: Callable[[int], bool], result: str) -> None:
-    batch = db.session.scalar(select(Batch).where(Batch.public_id == batch_id))
+def _find_batch(text: str) -> Batch:
+    """The batch whose id is typed. Raises ClickException."""
+    batch = None
+    with suppress(ValueError):
+        batch = db.session.scalar(select(Batch).where(Batch.public_id == uuid.UUID(text)))
     if batch is None:
-        raise click.ClickException("There is no batch with that id.")
-    if not act(batch.id):
+        sentence = f"There is no batch with that id. Give the id that {COMMAND} batches list shows."
+        raise click.ClickException(sentence)
+    return batch
+
+
+def _change(batch: Batch, act: Callable[[int, str], bool]) -> None:
+    if not act(batch.id, COMMAND_LINE):
         db.session.rollback()
         state = BatchState(batch.state)
         raise click.ClickException(f"Nothing was changed: the batch is {state}.")
     db.session.commit()
-    echo(f"The batch {result}.")

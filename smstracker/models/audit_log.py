@@ -54,6 +54,10 @@ class AuditAction(StrEnum):
     REPLAYED_CALLBACKS = "replayed-callbacks"
     ALERT_MUTED = "alert-muted"
     ALERT_UNMUTED = "alert-unmuted"
+    STARTED_BATCH = "started-batch"
+    PAUSED_BATCH = "paused-batch"
+    RESUMED_BATCH = "resumed-batch"
+    STOPPED_BATCH = "stopped-batch"
     ADDED_TOKEN = "added-token"  # noqa: S105
     REVOKED_TOKEN = "revoked-token"  # noqa: S105
 
@@ -85,6 +89,10 @@ WORDS = {
     AuditAction.REPLAYED_CALLBACKS: "Replayed refused callbacks",
     AuditAction.ALERT_MUTED: "Muted an alert",
     AuditAction.ALERT_UNMUTED: "Unmuted an alert",
+    AuditAction.STARTED_BATCH: "Started a batch",
+    AuditAction.PAUSED_BATCH: "Paused a batch",
+    AuditAction.RESUMED_BATCH: "Resumed a batch",
+    AuditAction.STOPPED_BATCH: "Stopped the rest of a batch",
     AuditAction.ADDED_TOKEN: "Added a token for a program",
     AuditAction.REVOKED_TOKEN: "Revoked a token for a program",
 }
@@ -93,7 +101,8 @@ WORDS = {
 class AuditEntry(Model):
     """One act; several alike within an hour are one row if `hour_key` is set.
 
-    `actor` is the address of a user, COMMAND_LINE, WORKER, or empty for somebody unknown.
+    `actor` is the address of a user, a token by its id, COMMAND_LINE, WORKER, or empty for somebody
+    unknown.
     `subject` is what the act was about: a user's address, a public id, a rule's name, a receipt, a
     kind of rows.
     """
