@@ -110,7 +110,7 @@ def _insert_rows(connection: Connection, row_id: int) -> None:
                 f"+1202555{number:04}",
                 "Tuesday",
             ],
-            "problem": "Mobile: That number is too short. day: The cell is empty."
+            "problem": "Mobile: That number is too short. day: There is no value."
             if is_bad
             else None,
             "warnings": 2 if number == 3 else 0,

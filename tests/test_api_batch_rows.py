@@ -100,7 +100,7 @@ def test_each_row_has_its_number_and_its_outcome(app: Flask) -> None:
     assert (batch["rows"], batch["valid_rows"]) == (8, 2)
     assert [problem["row"] for problem in batch["row_problems"]] == [1, 3, 4, 5, 7, 8]
     assert batch["row_problems"][0]["problem"] == (
-        "to: There is no number. name: The cell is empty."
+        "to: There is no number. name: There is no value."
     )
     assert [row.number for row in read_rows(app, 1)] == list(range(1, 9))
 

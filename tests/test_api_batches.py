@@ -1,7 +1,9 @@
 """Programs that send to many."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from types import ModuleType
 from typing import Any
 from unittest.mock import Mock
 
@@ -10,7 +12,7 @@ import time_machine
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from smstracker.batches import control, uploads
+from smstracker.batches import checking, control, uploads
 from smstracker.clock import utcnow
 from smstracker.models.api_tokens import TokenRights
 from smstracker.models.batches import CHECK_LEASE
@@ -218,6 +220,35 @@ def test_what_is_not_allowed_is_the_same_as_left_out(app: Flask, name: str) -> N
     first = send(program, start_count=2)
     again = send(program, start_count=2, **{name: False})
     assert (again.status_code, again.json["id"]) == (200, first.json["id"])
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value", "problem"),
+    [
+        (checking, "MAX_ROWS_BYTES", 10, "the rows hold more than"),
+        (checking, "MAX_DRAFT_BYTES", 10, "of this batch, more than"),
+        (checking, "find_row_warnings", None, "The rows could not be checked."),
+        (control, "offered_senders", list, "Make a new batch with another one."),
+        (control, "settings", lambda: Mock(send_limit_per_day=1), "Divide the batch, or ask"),
+        (control, "count_of_day", lambda _id, _now: 10**6, "or divide the batch."),
+    ],
+)
+def test_problem_tells_a_program_of_no_file(
+    app: Flask,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    name: str,
+    value: object,
+    problem: str,
+) -> None:
+    program = Program(app)
+    response = send(program, start_count=2)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, value)
+        check(app)
+    sentence = read(program, response)["problem"]
+    assert problem in sentence
+    assert not re.search("file|upload|column|cell", sentence, re.I)
 
 
 @pytest.mark.parametrize(

@@ -110,17 +110,17 @@ def test_a_number_whose_plus_was_lost_is_not_completed_by_the_home_country() -> 
 @pytest.mark.parametrize(
     ("cells", "problem"),
     [
-        (f"{NUMBER}|", "name: The cell is empty."),
+        (f"{NUMBER}|", "name: There is no value."),
         (f"{NUMBER}|=B2", "name: There is a formula in the cell. Put its result there."),
         (
             f"{NUMBER}|((first))",
-            "The text would still hold “((first))”. Take the brackets out of the cell.",
+            "The text would still hold “((first))”. Take the brackets out.",
         ),
         (f"{NUMBER}|Ann|more", "It has more cells than there are columns. Quotes may be missing."),
         (
             "x|",
             "phone: That is not a phone number. Type it like +1 555 867 5310. "
-            "name: The cell is empty.",
+            "name: There is no value.",
         ),
     ],
 )

@@ -58,7 +58,7 @@ def test_file_with_too_much_text_is_refused_at_its_row(
     batch = read_batch(app, ready_batch(alice, long_rows(CHUNK_ROWS + 100, "x" * 200)))
     assert batch.state == BatchState.REFUSED
     assert batch.problem
-    assert batch.problem.startswith("Up to row 381 the file holds more than ")
+    assert batch.problem.startswith("Up to row 381, the rows hold more than ")
     assert read_rows(app, batch.id) == []
     assert unsent_bytes(alice) == 0
 
@@ -91,7 +91,7 @@ def test_rows_of_what_is_not_sent_count(app: Flask, alice: Person, bob: Person) 
     second = read_batch(app, ready_batch(alice, long_rows(10, "y" * KB)))
     assert second.state == BatchState.REFUSED
     assert second.problem
-    assert second.problem.startswith("With row 11 of this file, more than ")
+    assert second.problem.startswith("With row 11 of this batch, more than ")
     assert read_batch(app, ready_batch(bob, long_rows(10, "y" * KB))).state == BatchState.READY
     upload(alice, people(2))
 
@@ -145,7 +145,7 @@ def test_small_spreadsheet_of_one_long_cell_is_bounded(
     assert len(file) < 20 * KB
     batch = read_batch(app, ready_batch(alice, file))
     assert batch.problem
-    assert batch.problem.startswith("Up to row 31 the file holds more than ")
+    assert batch.problem.startswith("Up to row 31, the rows hold more than ")
 
 
 @pytest.mark.slow

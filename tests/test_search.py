@@ -177,7 +177,7 @@ def test_handle_of_another_is_refused(alice: Person, bob: Person) -> None:
     assert len(alice.get(response.replace("messages", "messages.json")).json["messages"]) == 1  # type: ignore[index]
     refusal = bob.get(response)
     assert refusal.status_code == 422
-    assert "This link holds no search of yours." in refusal.text
+    assert "This is no search of yours." in refusal.text
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from click.testing import Result
 from flask import Flask
 from sqlalchemy import select
 
+from config import ROOT
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import ApiToken, AuditEntry
@@ -298,3 +299,11 @@ def test_pages_want_a_sign_in(app: Flask) -> None:
     client = app.test_client()
     assert client.get("/settings/tokens/new").status_code == 302
     assert client.post("/settings/tokens").status_code in (302, 400)
+
+
+def test_documentation_tells_the_end_that_the_page_proposes(alice: Person) -> None:
+    page = alice.get("/settings/tokens/new").text
+    proposed = re.search(r'<option selected value="\d+">([^<]+)<', page)
+    assert proposed
+    documentation = (ROOT / "docs" / "api.md").read_text()
+    assert f"The page gives it {proposed[1]} unless you choose otherwise" in documentation

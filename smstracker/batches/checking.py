@@ -52,19 +52,19 @@ NO_GOOD_ROW_OF_PROGRAM = (
 )
 ASK_PERSON = "Start it on its page, or send the rows with another Idempotency-Key and “{}”: true."
 TOO_LARGE = (
-    f"Up to row {{}} the file holds more than {MAX_ROWS_BYTES // 1024**2} MB of text. Delete the "
-    "columns that the text does not need, or divide the file."
+    f"Up to row {{}}, the rows hold more than {MAX_ROWS_BYTES // 1024**2} MB of text. Leave out "
+    "what the text does not need, or divide them into several batches."
 )
 NO_ROOM = (
-    f"With row {{}} of this file, more than {MAX_DRAFT_BYTES // 1024**2} MB are uploaded and not "
-    "sent. Send or delete other batches first, then upload the file again."
+    f"With row {{}} of this batch, more than {MAX_DRAFT_BYTES // 1024**2} MB are stored and not "
+    "sent. Send or delete other batches first, then make this one again."
 )
 WRONG_COLUMN = (
     "No row has a number that can be sent to in the column “{name}”. Choose another column, or "
     "correct the file and upload it again."
 )
 NOT_CHECKED = (
-    "The file could not be checked. Tell an administrator, who finds the cause in the log of the "
+    "The rows could not be checked. Tell an administrator, who finds the cause in the log of the "
     "worker at batch_refused."
 )
 

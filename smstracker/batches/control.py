@@ -69,7 +69,7 @@ def start(
         raise BatchRefusedError(f"Type {batch.good_count}, the number of messages, to send them.")
     if batch.sender not in offered_senders():
         raise BatchRefusedError(
-            "The sender of this batch is no longer available. Upload the file again with another."
+            "The sender of this batch is no longer available. Make a new batch with another one."
         )
     # One batch of an owner at a time: two at once could both keep within the limit.
     db.session.execute(select(User.id).where(User.id == batch.owner_id).with_for_update())
@@ -145,7 +145,7 @@ def find_limit_problem(batch: Batch, now: datetime) -> str | None:
     if batch.good_count > limit:
         return (
             f"You can send {limit:,} messages a day, and this batch has {batch.good_count:,}. "
-            "Divide the file, or ask an administrator to raise the limit."
+            "Divide the batch, or ask an administrator to raise the limit."
         )
     remaining = max(limit - count_of_day(batch.owner_id, now), 0)
     if batch.good_count <= remaining:
@@ -154,7 +154,7 @@ def find_limit_problem(batch: Batch, now: datetime) -> str | None:
     until = f"Try again in {format_duration(wait)}" if wait else "Wait until your batches are done"
     return (
         f"You can send {remaining:,} more of your {limit:,} messages a day, and this batch has "
-        f"{batch.good_count:,}. {until}, or divide the file."
+        f"{batch.good_count:,}. {until}, or divide the batch."
     )
 
 

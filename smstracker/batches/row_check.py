@@ -107,7 +107,7 @@ class RowChecker:
         for key, position in self._columns.fields.items():
             reason = None
             if is_blank(values[key]):
-                reason = _empty_reason(row, position, "The cell is empty.")
+                reason = _empty_reason(row, position, "There is no value.")
             elif self._is_formula(values[key]):
                 reason = _FORMULA
             if reason:
@@ -127,7 +127,7 @@ def _empty_reason(row: Row, position: int, otherwise: str) -> str:
 
 def _find_filled_problem(text: str) -> str | None:
     if unfilled := find_unfilled_field(text):
-        return f"The text would still hold “{unfilled}”. Take the brackets out of the cell."
+        return f"The text would still hold “{unfilled}”. Take the brackets out."
     return find_text_problem(text)
 
 

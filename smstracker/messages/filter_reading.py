@@ -190,7 +190,7 @@ def _parse_source(name: str) -> Source | None:
 def _find_recipient_search(owner_id: int, handle: str) -> RecipientSearch | None:
     search = RecipientSearch.find_by_handle(owner_id, handle) if handle else None
     if handle and search is None:
-        problem = "This link holds no search of yours. Type the recipient’s number again."
+        problem = "This is no search of yours. Search for the recipient’s number again."
         raise FilterError(problem, "number")
     return search
 
