@@ -1,11 +1,11 @@
 """The column of the numbers, the columns of the fields, and the check of each row."""
 
-import csv
+from pathlib import Path
 
 import pytest
 
 from smstracker.batches.columns import match_columns
-from smstracker.batches.pasted import split_pasted
+from smstracker.batches.pasted import find_lines, read_lines
 from smstracker.batches.phone_column import ColumnError
 from smstracker.batches.row_check import FileReport, RowChecker
 from smstracker.batches.table import Row, Table, TableError
@@ -206,27 +206,34 @@ def test_a_filled_text_holds_no_field() -> None:
     [
         (f"{NUMBER}, +1 415 555 2671; 415-555-2672", 3),
         (f"{NUMBER}\n{NUMBER}", 2),
-        (f"{NUMBER},Ann", 1),
-        (f"{NUMBER},{NUMBER}\n{NUMBER},{NUMBER}", 2),
+        (f"12\n{NUMBER}\nAnn", 3),
+        (f"Ann: {NUMBER}\nBo", 2),
     ],
 )
-def test_pasted_numbers_in_one_row_become_rows(text: str, lines: int) -> None:
-    assert len(split_pasted(text, US).splitlines()) == lines
+def test_pasted_numbers_are_a_line_each(text: str, lines: int) -> None:
+    assert len((find_lines(text, US) or "").splitlines()) == lines
+
+
+def read_pasted(text: str, tmp_path: Path) -> list[tuple[int, list[str]]]:
+    (path := tmp_path / "lines").write_text(find_lines(text, "DE") or "")
+    _columns, rows = read_lines(path, TextTemplate("Hi"))
+    return [(row.number, list(row.cells)) for row in rows]
 
 
 @pytest.mark.parametrize(
     ("line", "row"),
     [
-        ("Ann 0151 23456730", "0151 23456730,Ann"),
-        ("Ann: 0151/23456730, Smith", "0151/23456730,Ann Smith"),
-        ("Smith, Ann <+49 (151) 23456730>", '+49 (151) 23456730,"Smith, Ann"'),
-        ("(0151) 234567-30 Zoë (mobile)", "(0151) 234567-30,Zoë (mobile)"),
-        ("Ann\u00a00151\u00a023456730", "0151\u00a023456730,Ann"),
+        ("Ann 0151 23456730", ["0151 23456730", "Ann"]),
+        ("Ann: 0151/23456730, Smith", ["0151/23456730", "Ann Smith"]),
+        ("Smith, Ann <+49 (151) 23456730>", ["+49 (151) 23456730", "Smith, Ann"]),
+        ("(0151) 234567-30 Zoë (mobile)", ["(0151) 234567-30", "Zoë (mobile)"]),
+        ("Ann\u00a00151\u00a023456730", ["0151\u00a023456730", "Ann"]),
+        ("0151 23456730", ["0151 23456730"]),
     ],
 )
-def test_pasted_name_and_number_become_two_cells(line: str, row: str) -> None:
+def test_pasted_name_and_number_become_two_cells(line: str, row: list[str], tmp_path: Path) -> None:
     pasted = f"{line}\n\nBo 0152 23456731"
-    assert split_pasted(pasted, "DE").splitlines() == ["phone,name", row, "", "0152 23456731,Bo"]
+    assert read_pasted(pasted, tmp_path) == [(1, row), (3, ["0152 23456731", "Bo"])]
 
 
 @pytest.mark.parametrize(
@@ -242,16 +249,21 @@ def test_pasted_name_and_number_become_two_cells(line: str, row: str) -> None:
         "Ann",
     ],
 )
-def test_pasted_line_without_one_certain_number_is_refused(line: str) -> None:
-    rows = split_pasted(f"{line}\nBo 0152 23456731\nCy 0152 23456732", "DE").splitlines()
-    typed = next(csv.reader([rows[1]]))[0]
+def test_pasted_line_without_one_certain_number_is_refused(line: str, tmp_path: Path) -> None:
+    rows = read_pasted(f"{line}\nBo 0152 23456731\nCy 0152 23456732", tmp_path)
     with pytest.raises(PhoneNumberError):
-        parse_recipient(typed, "DE")
+        parse_recipient(rows[0][1][0], "DE")
 
 
 def test_pasted_table_stays_one() -> None:
-    for text in ("phone,name\n0151 23456730,Ann", "Ann\t0151 23456730\nBo\t0152 23456731x"):
-        assert split_pasted(text, "DE") == text
+    for text in (
+        "phone,name\n0151 23456730,Ann",
+        "Ann\t0151 23456730\nBo\t0152 23456731x",
+        "0151 23456730,Ann",
+        "0151 23456730,0152 23456731\n0151 23456730,0152 23456731",
+        "Mobile\n0151 23456730\n0152 23456731",
+    ):
+        assert find_lines(text, "DE") is None
 
 
 def test_a_column_without_a_heading_is_named_by_its_letter() -> None:

@@ -244,6 +244,99 @@ def test_more_numbers_than_another_form_may_hold_can_be_pasted(app: Flask, alice
     assert answer.status_code == 303
 
 
+def outcome_rows(person: Person, batch_id: int, name: str = "outcome") -> list[list[str]]:
+    file = person.client.get(f"{url(person.app, batch_id)}/{name}.csv").text
+    return list(csv.reader(io.StringIO(file.lstrip("\ufeff"))))
+
+
+@pytest.mark.both_databases
+def test_first_of_pasted_lines_is_row_1_and_none_is_taken_for_headings(
+    app: Flask, alice: Person
+) -> None:
+    lines = f"Ann {number(1)}\n\nBo 12\nCy: {number(3)}"
+    post_form(alice, pasted=lines)
+    check(app)
+    shown = page(alice, 1)
+    assert "Hi Ann" in shown
+    assert "Next: row 4" in shown
+    for told in ("headings", "named by", "column", "names the", "file"):
+        assert told not in shown, told
+    assert "Correct the lines" in shown
+    form = alice.client.get(f"/batches/new?like={read_batch(app, 1).public_id}").text
+    assert f"{lines}</textarea>" in form
+    [heading, problem] = outcome_rows(alice, 1, "problems")
+    assert (heading, problem[:3]) == (["phone", "name", "row", "problem"], ["12", "Bo", "3"])
+    start(app, 1)
+    queue(app)
+    outcomes = [row[:4] for row in outcome_rows(alice, 1)[1:]]
+    assert outcomes == [
+        [number(1), "Ann", "1", number(1)],
+        ["12", "Bo", "3", ""],
+        [number(3), "Cy", "4", number(3)],
+    ]
+    assert [message.body for message in read_messages(app, 1)] == ["Hi Ann", "Hi Cy"]
+    # What comes back can be uploaded again.
+    file = alice.client.get(f"{url(app, 1)}/outcome.csv").data
+    assert read_batch(app, ready_batch(alice, file, "Hi ((name))")).good_count == 2
+
+
+def test_every_one_of_plain_pasted_numbers_is_sent_to(app: Flask, alice: Person) -> None:
+    post_form(alice, pasted=f"{number(1)}\n{number(2)}", body="Hi")
+    check(app)
+    shown = page(alice, 1)
+    assert "Send to 2 people" in shown
+    assert "names the columns" not in shown
+    assert "Row 1" in shown
+
+
+def test_lines_and_a_file_of_the_same_bytes_are_two_batches(app: Flask, alice: Person) -> None:
+    content = f"12\n{number(1)}"
+    assert post_form(alice, content, body="Hi").location != (
+        post_form(alice, pasted=content, body="Hi").location
+    )
+    check(app)
+    assert [read_batch(app, batch_id).row_count for batch_id in (1, 2)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("Hi ((street))", "The text has ((street)). Pasted lines hold only a number and a name"),
+        ("Hi ((name))", "None of the lines can be sent. Correct the lines."),
+    ],
+)
+def test_field_that_lines_do_not_hold_is_told_and_the_lines_come_back(
+    app: Flask, alice: Person, body: str, problem: str
+) -> None:
+    post_form(alice, pasted=number(1), body=body)
+    check(app)
+    assert problem in page(alice, 1)
+    assert "Change the text or the lines" in page(alice, 1)
+    form = alice.client.get(f"/batches/new?like={read_batch(app, 1).public_id}").text
+    assert f"{number(1)}</textarea>" in form
+
+
+def test_rest_of_pasted_lines_is_sent_again_as_lines(app: Flask, alice: Person) -> None:
+    post_form(alice, pasted=f"Ann {number(1)}\nBo {number(2)}")
+    check(app)
+    start(app, 1)
+    queue(app)
+    settle(app, 1, 0, "delivered")
+    settle(app, 1, 1, "unreached")
+    queue(app)
+    post(alice, f"{url(app, 1)}/again")
+    check(app)
+    shown = page(alice, 2)
+    assert "Hi Bo" in shown
+    assert "column" not in shown
+
+
+def test_nul_in_pasted_lines_is_told(alice: Person) -> None:
+    response = post_form(alice, pasted=f"Ann\0 {number(1)}")
+    assert response.status_code == 422
+    assert "What you pasted contains a character (NUL)" in words(response.text)
+
+
 def test_pasted_names_are_filled_in_and_two_numbers_are_told(app: Flask, alice: Person) -> None:
     lines = [f"Ann {number(1)}", f"Bo: {number(2)}, Smith", f"Cy {number(3)} or {number(4)}"]
     response = post_form(alice, pasted="\n".join(lines))
@@ -251,7 +344,7 @@ def test_pasted_names_are_filled_in_and_two_numbers_are_told(app: Flask, alice: 
     shown = words(alice.client.get(response.location).text)
     assert "Hi Ann" in shown
     assert "phone: That looks like more than one number." in shown
-    assert "Hi Bo Smith" in words(alice.client.get(f"{response.location}?row=3").text)
+    assert "Hi Bo Smith" in words(alice.client.get(f"{response.location}?row=2").text)
 
 
 def test_form_says_what_to_delete_and_keeps_its_text(

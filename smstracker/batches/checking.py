@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from smstracker.batches import control
 from smstracker.batches.columns import Columns, match_columns
 from smstracker.batches.control import BatchRefusedError, EqualBatchError
+from smstracker.batches.pasted import read_lines
 from smstracker.batches.phone_column import ColumnError, quote_names
 from smstracker.batches.preview import warning_sentence
 from smstracker.batches.program_rows import holds_program_rows, read_program_rows
@@ -31,6 +32,7 @@ from smstracker.database.row_sets import insert_rows
 from smstracker.extensions import db, settings, writing
 from smstracker.models.batches import (
     DUPLICATE,
+    LINES,
     MAX_DRAFT_BYTES,
     MAX_ROWS_BYTES,
     ROW_BYTES,
@@ -47,6 +49,7 @@ log = logging.getLogger(__name__)
 
 CHUNK_ROWS = 500
 NO_GOOD_ROW = "None of the rows can be sent. Correct the file and upload it again."
+NO_GOOD_LINE = "None of the lines can be sent. Correct the lines."
 NO_GOOD_ROW_OF_PROGRAM = (
     "None of the rows can be sent. Correct them and send them with another Idempotency-Key."
 )
@@ -138,8 +141,9 @@ class _Check:
 
     def _check_file(self, path: Path, batch: DatabaseRow[tuple[object, ...]]) -> Columns:
         template, region = TextTemplate(batch.text), settings().default_region
-        if batch.token_id is not None and holds_program_rows(path):
-            columns, rows = read_program_rows(path, template)
+        is_program = batch.token_id is not None and holds_program_rows(path)
+        if is_program or batch.encoding == LINES:
+            columns, rows = (read_program_rows if is_program else read_lines)(path, template)
             checker = RowChecker(columns, template, batch.sender, region, has_formulas=False)
             self._check_rows(rows, checker, batch)
             self._notes = _notation_notes(template, columns)
@@ -225,9 +229,11 @@ class _Check:
         choices: Sequence[str] = ()
         state, problem = BatchState.READY, batch.problem  # that of a restore
         if not self._report.good:
-            is_file = batch.token_id is None
-            state = BatchState.REFUSED
-            problem = NO_GOOD_ROW if is_file else NO_GOOD_ROW_OF_PROGRAM
+            state, problem = BatchState.REFUSED, NO_GOOD_ROW
+            if batch.token_id is not None:
+                problem = NO_GOOD_ROW_OF_PROGRAM
+            elif batch.encoding == LINES:
+                problem = NO_GOOD_LINE
             if not self._report.numbers and columns.other_phones:
                 problem = WRONG_COLUMN.format(name=columns.names[columns.phone][:40])
                 choices = columns.other_phones

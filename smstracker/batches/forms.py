@@ -10,13 +10,13 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from wtforms import Field, HiddenField, SelectField, StringField, TextAreaField
 from wtforms.validators import ValidationError
 
-from smstracker.batches.pasted import split_pasted
+from smstracker.batches.pasted import find_lines
 from smstracker.batches.table import MAX_FILE_BYTES
 from smstracker.batches.uploads import Upload, pack_file
 from smstracker.clock import utcnow
 from smstracker.extensions import settings
 from smstracker.messages.senders import sender_choices
-from smstracker.models.batches import PART_BYTES, Batch
+from smstracker.models.batches import PART_BYTES, Batch, BatchFile
 from smstracker.sms.quiet_hours import QuietHours, format_minute, read_minute
 from smstracker.sms.text_fields import TextTemplate
 from smstracker.sms.text_rules import character_problem, length_problem, unix_lines
@@ -60,8 +60,10 @@ class BatchForm(FlaskForm):
             self.quiet_zone.data = reader_zone()
 
     def fill_in(self, batch: Batch) -> None:
-        """Take over all but the file of a batch that is to be made anew."""
+        """Take over all of a batch that is to be made anew, but a file or a table."""
         self.body.data, self.sender.data = batch.text, batch.sender
+        if batch.holds_lines:
+            self.pasted.data = BatchFile.read_all(batch.id).decode()
         if quiet := batch.quiet_hours:
             self.quiet_from.data = format_minute(quiet.start)
             self.quiet_until.data = format_minute(quiet.end)
@@ -75,13 +77,15 @@ class BatchForm(FlaskForm):
     def upload(self) -> Upload:
         """What a valid form uploads."""
         parts: FileParts | list[bytes]
+        lines = None
         if self.file.data:
             name, parts = self.file.data.filename or "File", FileParts(self.file.data)
         else:
-            rows = split_pasted(self.pasted.data or "", settings().default_region)
-            name, parts = PASTED_NAME, [rows.encode()]
-        text, sender = self.body.data or "", self.sender.data or ""
-        return Upload(name, text, sender, pack_file(parts), self.quiet_hours)
+            pasted = self.pasted.data or ""
+            lines = find_lines(pasted, settings().default_region)
+            name, parts = PASTED_NAME, [(pasted if lines is None else lines).encode()]
+        text, sender, file = self.body.data or "", self.sender.data or "", pack_file(parts)
+        return Upload(name, text, sender, file, self.quiet_hours, is_lines=lines is not None)
 
     @property
     def quiet_hours(self) -> QuietHours | None:
@@ -112,6 +116,10 @@ class BatchForm(FlaskForm):
             raise ValidationError(both if has_rows else "Choose a file, or paste numbers below.")
         if field.data and (size := FileParts(field.data).size) > MAX_FILE_BYTES:
             raise ValidationError(too_large_sentence(size))
+
+    def validate_pasted(self, field: Field) -> None:
+        if problem := character_problem(field.data or "", "What you pasted"):
+            raise ValidationError(problem)
 
     def validate_quiet_from(self, field: Field) -> None:
         start, end = (field.data or "").strip(), (self.quiet_until.data or "").strip()

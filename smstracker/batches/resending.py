@@ -69,6 +69,7 @@ def create_resend_batch(batch: Batch) -> Batch | None:
         name=f"{batch.name[: NAME_LENGTH - 10]} (again)",
         text=batch.text,
         sender=batch.sender,
+        encoding=batch.encoding,
         state=BatchState.CHECKING,
         created_at=utcnow(),
         upload_hash=batch.upload_hash,

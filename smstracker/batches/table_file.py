@@ -39,12 +39,13 @@ def open_table(path: Path, sheet_name: str | None = None, encoding: str | None =
         raise TableError("This file holds no table. Save the table as CSV or XLSX.")
     is_spreadsheet = _SPREADSHEET.match(head)
     table = read_sheet(path, sheet_name) if is_spreadsheet else read_csv(path, encoding)
-    return replace(table, rows=_limit(table.rows))
+    return replace(table, rows=limit_rows(table.rows, MAX_ROWS + 1))  # with the headings
 
 
-def _limit(rows: Iterator[Row]) -> Iterator[Row]:
+def limit_rows(rows: Iterator[Row], max_count: int) -> Iterator[Row]:
+    """Yield rows. Raises TableError at the first one that is too many or too large."""
     for count, row in enumerate(rows):
-        if count > MAX_ROWS:  # the headings are one more
+        if count >= max_count:
             raise TableError(f"The file has more than {MAX_ROWS:,} rows. Divide it.")
         if len(row.cells) > MAX_COLUMNS:
             raise TableError(f"Row {row.number} has more than {MAX_COLUMNS} columns.")

@@ -10,6 +10,7 @@ from smstracker.batches.encodings import OLD_ENCODINGS
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models.batches import (
+    LINES,
     MAX_DRAFT_BYTES,
     MAX_DRAFTS,
     NAME_LENGTH,
@@ -53,6 +54,7 @@ class Upload:
     allows_repeats: bool = False  # also if numbers repeat
     allows_equal: bool = False  # also if an equal batch was sent before
     token_id: int | None = None  # of a program
+    is_lines: bool = False  # pasted, a person each
 
 
 class KeyReusedError(Exception):
@@ -118,6 +120,7 @@ def store_upload(
         created_at=utcnow(),
         upload_hash=upload_hash,
         phone_column=upload.phone_column,
+        encoding=LINES if upload.is_lines else None,
         start_count=upload.start_count,
         allows_repeats=upload.allows_repeats,
         allows_equal=upload.allows_equal,
@@ -155,7 +158,8 @@ def hash_upload(owner_id: int, upload: Upload) -> bytes:
     quiet_parts = (quiet.start, quiet.end, quiet.zone) if quiet else ()
     what = (upload.sender, upload.text, upload.file.digest, upload.phone_column or "")
     permits = ["repeats"] * upload.allows_repeats + ["again"] * upload.allows_equal
-    parts = (owner_id, "upload", *what, upload.start_count or 0, *quiet_parts, *permits)
+    kind = (LINES,) if upload.is_lines else ()
+    parts = (owner_id, "upload", *what, upload.start_count or 0, *quiet_parts, *permits, *kind)
     return keyed_hash(db.session.connection(), HashedKind.CONTENT, *parts)
 
 
@@ -179,7 +183,7 @@ def read_again(
     """Have a file that is not sent read in another way; False if it is not there any more."""
     if batch.state not in (BatchState.READY, BatchState.REFUSED) or not BatchFile.exists(batch.id):
         return False
-    if encoding is not None and encoding in OLD_ENCODINGS:
+    if encoding is not None and encoding in OLD_ENCODINGS and not batch.holds_lines:
         batch.encoding = encoding
     if has_heading is not None:
         batch.has_heading, batch.phone_column = has_heading, None  # its name is another now

@@ -58,6 +58,7 @@ ROW_BYTES = 50  # that a row takes beside its cells and its problem
 DRAFT_LIFETIME = timedelta(days=30)  # then it is deleted
 PART_BYTES = 1024 * 1024
 NAME_LENGTH = 100
+LINES = "lines"  # the encoding of pasted lines, a person each
 COLUMN_NAME_LENGTH = 200
 
 
@@ -107,7 +108,8 @@ class Batch(Model):
     # Keyed hashes: of the file with text and sender, and of all numbers with their texts.
     upload_hash: Mapped[bytes] = mapped_column(LargeBinary)
     content_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
-    # What people chose where the file leaves it open, and what was found.
+    # What people chose where the file leaves it open, and what was found. `encoding` is LINES of
+    # what is no table.
     sheet_name: Mapped[str | None] = mapped_column(String(COLUMN_NAME_LENGTH))
     phone_column: Mapped[str | None] = mapped_column(String(COLUMN_NAME_LENGTH))
     encoding: Mapped[str | None] = mapped_column(String(16))
@@ -146,6 +148,11 @@ class Batch(Model):
         kept_days = (settings().keep_text_days, settings().keep_message_days)
         lifetimes = [timedelta(days=days) for days in kept_days if days is not None]
         return self.created_at + min([DRAFT_LIFETIME, *lifetimes])
+
+    @property
+    def holds_lines(self) -> bool:
+        """Whether people have pasted lines of a person each, instead of a table."""
+        return self.encoding == LINES
 
     @property
     def bad_count(self) -> int:
@@ -332,6 +339,11 @@ class BatchFile(Model):
         for number in connection.scalars(numbers).all():
             is_part = (cls.batch_id == batch_id, cls.part == number)
             yield zlib.decompress(connection.scalars(select(cls.data).where(*is_part)).one())
+
+    @classmethod
+    def read_all(cls, batch_id: int) -> bytes:
+        """Return a whole file; nothing if it is deleted."""
+        return b"".join(cls.read_parts(db.session.connection(), batch_id))
 
     @classmethod
     def exists(cls, batch_id: int) -> bool:
