@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
-from smstracker.batches import control, resending, uploads
+from smstracker.batches import batch_counts, control, resending, uploads
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.models import Batch, Message, SavedText, SenderPace, message_drafts
@@ -367,6 +367,28 @@ def test_batches_of_others_are_not_there(app: Flask, alice: Person, bob: Person)
         assert post(bob, f"{path}/{action}", count="1").status_code == 404
     assert "people.csv" not in bob.client.get("/batches").text
     assert "people.csv" in alice.client.get("/batches").text
+
+
+@pytest.mark.both_databases
+def test_list_tells_batches_apart(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready_batch(alice, people(2), "The clinic is closed")
+    for text in ("Hi ((name))", f"Dear ((name)), {'see you ' * 30}"):
+        batch_id = ready_batch(alice, people(5, "12,Bad"), text)
+        start(app, batch_id, knows_equal=True)
+        queue(app)
+        for position, status in enumerate(("delivered", "undelivered", "unreached", "canceled")):
+            settle(app, batch_id, position, status)
+    shown = words(alice.client.get("/batches").text)
+    assert "people.csv The clinic is closed 2 messages" in shown
+    progress = "2 of 5 handed over, 2 failed, 1 row left out"
+    assert f"Hi ((name)) {progress}" in shown
+    assert re.search(rf"Dear \(\(name\)\), see you [^0-9]+\.\.\. {progress}", shown)
+    monkeypatch.setattr(batch_counts, "MAX_COUNTED", 7)
+    shown = words(alice.client.get("/batches").text)
+    assert shown.count(progress) == 1, "the newest batch; the page of the other one counts it"
+    assert "Hi ((name)) 5 messages, 1 row left out" in shown
 
 
 def test_preview_shows_any_row_and_its_neighbours(app: Flask, alice: Person) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import HTTPException
 
 from smstracker.batches import control, outcome_file, resending, uploads
+from smstracker.batches.batch_counts import count_batches
 from smstracker.batches.control import BatchRefusedError, EqualBatchError, LongPauseError
 from smstracker.batches.encodings import OLD_ENCODINGS
 from smstracker.batches.forms import BatchForm, too_large_sentence
@@ -54,6 +55,7 @@ def overview() -> ResponseReturnValue:
     return render_template(
         "batches/batches.html",
         batches=batches[:PAGE_SIZE],
+        counts=count_batches(batches[:PAGE_SIZE]),
         older=batches[PAGE_SIZE - 1].id if len(batches) > PAGE_SIZE else None,
         now=utcnow(),
     )
