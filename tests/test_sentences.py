@@ -253,22 +253,22 @@ REPORTS: list[tuple[str, Change, Change]] = [
     ),
     (
         "1 of the 125 outcomes of the last 24 hours did not arrive by callback "
-        "(1 not in time) and was looked up",
+        "(1 did not come within 5 minutes) and was looked up",
         day(by_lookup=1),
         day(by_lookup=0),
     ),
     (
-        "by callback (1 refused, 2 not in time) and",
+        "by callback (1 was refused, 2 did not come within 5 minutes) and",
         day(by_lookup=3, final_refused=1),
         day(by_lookup=3),
     ),
     (
-        "by callback (2 refused) and were looked up",
+        "by callback (2 were refused) and were looked up",
         day(by_lookup=2, final_refused=2),
         day(by_lookup=3, final_refused=2),
     ),
     (
-        "(2 not in time or not stored)",
+        "(2 did not come within 5 minutes or were not stored)",
         day(by_lookup=2, not_stored=1),
         day(by_lookup=2),
     ),
@@ -279,7 +279,8 @@ REPORTS: list[tuple[str, Change, Change]] = [
         {"day": window(0, 1)},
     ),
     (
-        "The one outcome of the last 24 hours did not arrive by callback (1 not in time) and was",
+        "The one outcome of the last 24 hours did not arrive by callback "
+        "(1 did not come within 5 minutes) and was",
         {"day": window(0, 1)},
         {"day": window(1, 1)},
     ),

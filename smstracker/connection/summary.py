@@ -17,6 +17,7 @@ from smstracker.connection.wording import (
 )
 from smstracker.plurals import format_count, is_or_are, it_or_them, pluralize, was_or_were
 from smstracker.refused.sentences import READY
+from smstracker.sms.lookup_schedule import SILENCE_AGES
 
 # Twilio itself says that now and then a callback is lost: only more than these are a problem.
 MISSED_SHARE = 0.02
@@ -269,15 +270,18 @@ def _missed(report: ConnectionReport) -> HealthSummary | None:
         f"and {was_or_were(day.by_lookup)} looked up"
     )
     is_bad = day.by_lookup >= MISSED_COUNT and day.by_lookup >= MISSED_SHARE * day.outcomes
-    return HealthSummary(SummaryKind.MISSED, text, is_bad=is_bad, is_past=True)
+    is_lost = day.by_lookup > day.final_refused  # the reason of a refused one stands on the page
+    advice = capitalize(LOOK_FROM_OUTSIDE) if is_bad and is_lost else ""
+    return HealthSummary(SummaryKind.MISSED, text, advice, is_bad=is_bad, is_past=True)
 
 
 def _describe_missed(day: Window) -> str:
     refused, absent = day.final_refused, day.by_lookup - day.final_refused
-    reasons = [f"{refused:,} refused"] if refused else []
+    reasons = [f"{refused:,} {was_or_were(refused)} refused"] if refused else []
     if absent:
-        stored = " or not stored" if day.not_stored else ""
-        reasons.append(f"{absent:,} not in time{stored}")
+        stored = f" or {was_or_were(absent)} not stored" if day.not_stored else ""
+        first_lookup = format_duration(SILENCE_AGES[0])
+        reasons.append(f"{absent:,} did not come within {first_lookup}{stored}")
     return ", ".join(reasons)
 
 
