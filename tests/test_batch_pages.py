@@ -94,6 +94,9 @@ def test_upload_leads_to_the_page_of_its_check(app: Flask, alice: Person) -> Non
     check(app)
     shown = words(alice.client.get(response.location).text)
     assert "Ready, not sent" in shown
+    changing = alice.client.get(response.location).text.partition('id="batch"')[2]
+    changing = changing.partition('aria-label="The batch"')[0]
+    assert "Unless it is sent, this batch is deleted" in changing, "what batch.js replaces"
     assert "Send to 3 people" in shown
     assert "Hi Person 0" in shown
 
@@ -453,7 +456,13 @@ def test_start_asks_for_the_number_once(app: Flask, alice: Person) -> None:
     path = url(app, batch_id)
     response = post(alice, f"{path}/start", count="12")
     assert (response.status_code, read_batch(app, batch_id).state) == (409, BatchState.READY)
-    assert "Type 1204" in words(response.text)
+    field = re.search(r'<input id="count"[^>]*>', response.text)
+    assert field
+    for attribute in ('value="12"', 'aria-describedby="count-error"', "autofocus"):
+        assert attribute in field[0]
+    error = re.search(r'<p class="error" id="count-error">(.*?)</p>', response.text)
+    assert error
+    assert error[1] == "Nothing was sent. Type 1204, the number of messages, to send them."
     assert post(alice, f"{path}/start", count="1,204").status_code == 303
     assert post(alice, f"{path}/start", count="1,204").status_code == 303
     assert "0 of 1,204 handed over (0 %)" in page(alice, batch_id)
@@ -465,7 +474,9 @@ def test_equal_batch_is_asked_about_with_the_first_one(app: Flask, alice: Person
     shown = page(alice, batch_id)
     assert "The same texts were sent to the same people before: people.csv" in shown
     path = f"{url(app, batch_id)}/start"
-    assert "Tick the box" in words(post(alice, path, count="2").text)
+    refused = post(alice, path, count="2").text
+    assert "Nothing was sent. Tick the box" in words(refused)
+    assert re.search(r'<input id="count"[^>]* value="2"', refused)
     assert post(alice, path, count="2", equal="1").status_code == 303
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable
 
+import pytest
 from flask import Flask
 
 from smstracker.batches.uploads import read_again
@@ -177,10 +178,14 @@ def test_formula_without_a_result_is_explained(app: Flask, alice: Person) -> Non
     assert str(problems[2]).startswith("name: The result of the formula is not in the file.")
 
 
-def test_time_it_takes_is_told_before(make_app: MakeApp) -> None:
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(58, "less than a minute"), (62, "about 1 minute"), (400, "about 3 minutes")],
+)
+def test_time_it_takes_is_told_before(make_app: MakeApp, count: int, words: str) -> None:
     alice = Person.signed_in(make_app(SEND_PER_SECOND="2"), "alice@example.org")
-    shown = page(alice, ready_batch(alice, people(400)))
-    assert "Takes about 3 minutes 20 seconds, at 2 messages a second" in shown
+    shown = page(alice, ready_batch(alice, people(count)))
+    assert f"Takes {words}, at 2 messages a second" in shown
 
 
 def test_limit_of_the_day_is_told_instead_of_a_button(make_app: MakeApp) -> None:

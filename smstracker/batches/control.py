@@ -33,6 +33,10 @@ class BatchRefusedError(Exception):
     """Nothing was changed; the message tells people why."""
 
 
+class WrongCountError(BatchRefusedError):
+    """Another number of messages was typed than would be sent."""
+
+
 class EqualBatchError(BatchRefusedError):
     """The same texts were sent to the same people before, which people must say they know."""
 
@@ -58,7 +62,8 @@ def start(
 ) -> Batch:
     """Start a batch whose number of messages a person has typed.
 
-    Raises BatchRefusedError, EqualBatchError. A batch that is started already stays as it is.
+    Raises BatchRefusedError, WrongCountError, EqualBatchError. A batch that is started already
+    stays as it is.
     """
     batch = Batch.lock(batch_id)
     if batch.is_started:
@@ -66,7 +71,7 @@ def start(
     if batch.state != BatchState.READY or batch.content_deleted_at:
         raise BatchRefusedError(_NOT_READY)
     if typed_count != batch.good_count:
-        raise BatchRefusedError(f"Type {batch.good_count}, the number of messages, to send them.")
+        raise WrongCountError(f"Type {batch.good_count}, the number of messages, to send them.")
     if batch.sender not in offered_senders():
         raise BatchRefusedError(
             "The sender of this batch is no longer available. Make a new batch with another one."

@@ -11,6 +11,7 @@ from smstracker.batches.encodings import OLD_ENCODINGS
 from smstracker.batches.price import PriceForecast, forecast_price
 from smstracker.batches.queueing import fill_row
 from smstracker.batches.row_check import MAX_SHOWN
+from smstracker.clock import MINUTE, format_exact_duration
 from smstracker.extensions import db
 from smstracker.models.batches import DUPLICATE, ROW_WARNINGS, Batch, BatchFile, BatchRow
 from smstracker.models.sender_pace import sends_per_second
@@ -87,6 +88,13 @@ class BatchPreview:
     equal: Batch | None
     row: RowPreview | None
     advice: CostAdvice | None
+
+    @property
+    def duration_words(self) -> str:
+        """About how long sending takes, to the minute."""
+        if self.duration < MINUTE / 2:
+            return "less than a minute"
+        return f"about {format_exact_duration(round(self.duration / MINUTE) * MINUTE)}"
 
 
 def read_preview(batch: Batch, number: int | None, now: datetime) -> BatchPreview:

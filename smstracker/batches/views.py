@@ -1,7 +1,7 @@
 """The pages of batches: upload, check, preview, progress and outcome; one's own, always."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -11,7 +11,12 @@ from werkzeug.exceptions import HTTPException
 
 from smstracker.batches import control, outcome_file, resending, uploads
 from smstracker.batches.batch_counts import count_batches
-from smstracker.batches.control import BatchRefusedError, EqualBatchError, LongPauseError
+from smstracker.batches.control import (
+    BatchRefusedError,
+    EqualBatchError,
+    LongPauseError,
+    WrongCountError,
+)
 from smstracker.batches.encodings import OLD_ENCODINGS
 from smstracker.batches.forms import BatchForm, too_large_sentence
 from smstracker.batches.preview import describe_reading, read_preview, read_problems
@@ -142,9 +147,11 @@ def start(public_id: uuid.UUID) -> ResponseReturnValue:
         with writing():
             count = int(typed[:9]) if typed else None
             control.start(batch_id, count, actor, knows_equal="equal" in request.form)
+    except WrongCountError as error:
+        return _page(_own_batch(public_id), 409, errors={"count": str(error)})
     except EqualBatchError:
-        notice = "Tick the box to send the same texts to the same people again."
-        return _page(_own_batch(public_id), 409, notice)
+        sentence = "Tick the box to send the same texts to the same people again."
+        return _page(_own_batch(public_id), 409, errors={"equal": sentence})
     except BatchRefusedError as error:
         return _page(_own_batch(public_id), 409, str(error))
     return _show(public_id)
@@ -294,7 +301,10 @@ def _form_page(form: BatchForm, code: int, notice: str | None = None) -> Respons
     return html, code
 
 
-def _page(batch: Batch, code: int, notice: str | None = None) -> ResponseReturnValue:
+def _page(
+    batch: Batch, code: int, notice: str | None = None, errors: Mapping[str, str] | None = None
+) -> ResponseReturnValue:
+    """The page of a batch; `errors` are those of its fields, by name."""
     now = utcnow()
     is_ready = batch.state == BatchState.READY
     is_checked = is_ready or batch.state == BatchState.REFUSED
@@ -308,6 +318,7 @@ def _page(batch: Batch, code: int, notice: str | None = None) -> ResponseReturnV
         "batches/batch.html",
         batch=batch,
         notice=notice,
+        errors=errors or {},
         preview=read_preview(batch, row_number, now) if is_ready else None,
         problems=read_problems(batch) if is_checked else (),
         reading=describe_reading(batch) if is_checked else None,

@@ -14,6 +14,12 @@ function focusAgain(batch, action) {
   if (action) batch.querySelector(`form[action="${action}"] button`)?.focus();
 }
 
+// So that the keyboard goes on at what is new, not at the top of the page.
+function focusState(batch) {
+  if (document.activeElement !== document.body) return;
+  batch.querySelector(".batch-state").focus({ preventScroll: true });
+}
+
 async function refresh() {
   const batch = document.getElementById("batch");
   if (!("refresh" in batch.dataset)) return;
@@ -38,7 +44,10 @@ function show(batch, page) {
   batch.replaceWith(fresh);
   focusAgain(fresh, action);
   document.querySelector(".heading .updated")?.replaceWith(page.querySelector(".heading .updated"));
-  if (state !== newState) announcement.textContent = newState;
+  if (state !== newState) {
+    announcement.textContent = newState;
+    focusState(fresh);
+  }
   document.dispatchEvent(new Event("page-changed"));
 }
 

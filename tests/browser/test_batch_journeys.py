@@ -59,6 +59,8 @@ def test_journey_from_a_file_to_its_outcomes(
     sign_in(page, live, inbox)
     upload(page)
     # Nobody touches the page while the file is checked and while it is sent.
+    expect(page.get_by_text("Dear Ann, we are closed.")).to_be_visible()
+    expect(page.locator(".batch-state")).to_be_focused()
     send(page)
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
     expect(page.locator(".batch-state")).to_have_text("Handed over", timeout=30_000)
