@@ -48,7 +48,7 @@ def insert_batches(connection: Connection, owner_id: int, now: datetime) -> None
         "refused": {
             "state": "refused",
             "problem": REFUSED,
-            "choices": ["Phone", "Mobile"],
+            "choices": ["Phone", "Mobile", "Mobile_of_the_mother_" * 8],
             "report": {"choice": "column"},
             "row_count": 0,
             "good_count": 0,
