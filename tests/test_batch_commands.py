@@ -53,7 +53,7 @@ def test_stop_asks_and_says_what_is_not_sent(app: Flask, alice: Person) -> None:
     start(app, batch_id)
     queue(app)
     with app.app_context():
-        messages = hand_over.claim(1)
+        messages = hand_over.claim_sendable(1)
         with db.engine.begin() as connection:
             assert outbox.begin_hand_over(connection, messages)
     code, output = run(app, "stop", public_id)

@@ -445,7 +445,7 @@ def test_batch_that_is_stopped_meanwhile_queues_nothing(app: Flask, alice: Perso
     start(app, batch_id)
     with ThreadPoolExecutor(1) as thread:
         with app.app_context(), writing():
-            control.stop(batch_id)
+            control.stop(batch_id, alice.email)
             queued = thread.submit(queue, app)
             await_lock_wait()
         assert queued.result(30) == 0
@@ -462,7 +462,7 @@ def test_two_batches_that_start_at_once_keep_within_the_limit_of_the_day(
     first, second = ready_batch(alice, people(3)), ready_batch(alice, people(4))
     with ThreadPoolExecutor(1) as thread:
         with app.app_context(), writing():
-            control.start(first, 3)
+            control.start(first, 3, alice.email)
             other = thread.submit(start, app, second)
             await_lock_wait()
         with pytest.raises(BatchRefusedError, match="2 more of your 5 messages a day"):
