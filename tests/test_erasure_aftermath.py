@@ -252,8 +252,8 @@ def test_quick_look_misses_no_number(before: str, encoded: set[int], after: str)
         digits = [f"%3{digit}" if n in encoded else digit for n, digit in enumerate(number)]
         text = f"{before}{''.join(digits)}{after}"
         written = WrittenNumber(f"+{number}")
-        is_held = written.is_in(text) or written._is_in(unquote_plus(text))
-        assert written.is_in_bytes(text.encode()) == is_held
+        is_held = written.matches(text) or written._matches(unquote_plus(text))
+        assert written.matches_bytes(text.encode()) == is_held
         assert is_held or not re.search(rf"(?<![0-9]){number}(?![0-9])", unquote(text))
 
 

@@ -81,32 +81,32 @@ OTHERS = [
 
 @pytest.mark.parametrize(("number", "text"), HELD)
 def test_number_is_found_as_people_write_it(number: str, text: str) -> None:
-    assert WrittenNumber(number).is_in(text)
+    assert WrittenNumber(number).matches(text)
     if text.isascii():
-        assert WrittenNumber(number).is_in_bytes(f"text {quote(text)}".encode())
-        assert WrittenNumber(number).is_in_bytes(f"To={quote_plus(text)}&A=B".encode())
+        assert WrittenNumber(number).matches_bytes(f"text {quote(text)}".encode())
+        assert WrittenNumber(number).matches_bytes(f"To={quote_plus(text)}&A=B".encode())
 
 
 def test_text_that_is_full_of_the_number_is_not_read_to_its_end() -> None:
-    assert WrittenNumber(US).is_in("41555501234 " * 100)
-    assert not WrittenNumber(US).is_in("41555501234 " * 3)
+    assert WrittenNumber(US).matches("41555501234 " * 100)
+    assert not WrittenNumber(US).matches("41555501234 " * 3)
 
 
 def test_number_is_found_in_an_encoded_text() -> None:
-    assert WrittenNumber(US).is_in("Call 415%20555%200123")
+    assert WrittenNumber(US).matches("Call 415%20555%200123")
 
 
 def test_cell_may_be_a_short_number_without_its_country_code() -> None:
-    assert WrittenNumber("+29023456").is_in("23-456")
+    assert WrittenNumber("+29023456").matches("23-456")
 
 
 @pytest.mark.parametrize(("number", "text"), OTHERS)
 def test_other_digits_are_not_taken_for_the_number(number: str, text: str | None) -> None:
-    assert not WrittenNumber(number).is_in(text)
-    assert not WrittenNumber(number).is_in_bytes(quote(text or "").encode())
+    assert not WrittenNumber(number).matches(text)
+    assert not WrittenNumber(number).matches_bytes(quote(text or "").encode())
 
 
 @pytest.mark.parametrize("number", [US, GB, DE, FR, "+390612345678", "+5511987654321"])
 @pytest.mark.parametrize("style", range(4))
 def test_number_is_found_as_each_country_formats_it(number: str, style: int) -> None:
-    assert WrittenNumber(number).is_in(f"Ask {format_number(parse(number), style)}.")
+    assert WrittenNumber(number).matches(f"Ask {format_number(parse(number), style)}.")

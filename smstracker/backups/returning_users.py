@@ -52,7 +52,7 @@ def describe_returning(
     there is nobody.
     """
     absent = _find_absent(former or [], restored)
-    users = [*_find_returning(former or [], restored), *filter(_is_let_in, absent)]
+    users = [*_find_returning(former or [], restored), *filter(_may_enter, absent)]
     lines = []
     if users:
         lines.append(
@@ -94,7 +94,7 @@ def _find_returning(
         same = _find_same(account, former)
         if same is None or not account.has_access:
             continue
-        losses = _losses_of(same, same.has_access)
+        losses = _find_losses(same, same.has_access)
         if not losses and account.administrator and not same.administrator:
             losses = [AuditAction.UNDID_ROLE_LOSS]
         if losses:
@@ -109,11 +109,11 @@ def _find_absent(
     for account in former:
         has_address = not account.is_deleted or (account.id not in ids and "@" in account.email)
         is_absent = has_address and account.email not in emails
-        if is_absent and (losses := _losses_of(account, account.active)):
+        if is_absent and (losses := _find_losses(account, account.active)):
             yield ReturningUser(account.email, losses)
 
 
-def _losses_of(account: UserAccount, has_access: bool) -> list[AuditAction]:
+def _find_losses(account: UserAccount, has_access: bool) -> list[AuditAction]:
     if not account.is_deleted:
         return [] if has_access else [AuditAction.UNDID_DEACTIVATION]
     erases = account.erases_messages
@@ -121,6 +121,6 @@ def _losses_of(account: UserAccount, has_access: bool) -> list[AuditAction]:
     return [*[AuditAction.UNDID_DEACTIVATION] * account.is_shut_out, deletion]
 
 
-def _is_let_in(user: ReturningUser) -> bool:
+def _may_enter(user: ReturningUser) -> bool:
     """Whether SIGN_IN_ALLOW lets somebody in again whom nothing but the lost database shut out."""
     return AuditAction.UNDID_DEACTIVATION in user.losses and is_allowed(settings(), user.email)

@@ -59,7 +59,7 @@ class BatchForm(FlaskForm):
         if self.quiet_zone.data is None:
             self.quiet_zone.data = reader_zone()
 
-    def fill_in(self, batch: Batch) -> None:
+    def copy_batch(self, batch: Batch) -> None:
         """Take over all of a batch that is to be made anew, but a file or a table."""
         self.body.data, self.sender.data = batch.text, batch.sender
         if batch.holds_lines:

@@ -38,7 +38,7 @@ class _Kind:
         self._all = re.compile(rf"{words}(?: {words})*")
         self._parts = [_fold(part) for part in table["parts"]]
 
-    def is_in(self, name: str) -> bool:
+    def matches(self, name: str) -> bool:
         """Whether a heading holds one of the words."""
         text = _fold(name[:MAX_LENGTH])
         return bool(self._word.search(_words(name))) or any(part in text for part in self._parts)
@@ -55,12 +55,12 @@ _COUNTRY_CODE, _COUNTRY, _PREFIX = map(_Kind, ("country_code", "country", "prefi
 
 def is_phone(name: str) -> bool:
     """Whether a heading is surely one of phone numbers: "Mobile No", not "Automobile No"."""
-    return _PHONE.is_in(name) and not is_fax(name)
+    return _PHONE.matches(name) and not is_fax(name)
 
 
 def is_fax(name: str) -> bool:
     """Whether a heading names what no text message reaches, perhaps among others."""
-    return _FAX.is_in(name)
+    return _FAX.matches(name)
 
 
 def is_number(name: str) -> bool:
@@ -70,7 +70,7 @@ def is_number(name: str) -> bool:
 
 def is_country_code(name: str) -> bool:
     """Whether a heading is one of country codes: "Dial code"."""
-    return _COUNTRY_CODE.is_in(name)
+    return _COUNTRY_CODE.matches(name)
 
 
 def is_country(name: str) -> bool:

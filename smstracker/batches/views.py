@@ -72,7 +72,7 @@ def new() -> ResponseReturnValue:
     if public_id := request.args.get("saved", type=uuid.UUID):
         form.body.data = _own_saved_text(public_id).text
     if public_id := request.args.get("like", type=uuid.UUID):
-        form.fill_in(_own_batch(public_id))
+        form.copy_batch(_own_batch(public_id))
     return _form_page(form, 200)
 
 

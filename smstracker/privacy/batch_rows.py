@@ -86,8 +86,8 @@ def _search(
         RowKey(row.batch_id, row.number): row.recipient == number
         for row in rows
         if row.recipient == number
-        or written.is_in(row.problem)
-        or (written.may_be_in_json(row.cells) and any(map(written.is_in, json.loads(row.cells))))
+        or written.matches(row.problem)
+        or (written.may_be_in_json(row.cells) and any(map(written.matches, json.loads(row.cells))))
     }
 
 
@@ -148,19 +148,19 @@ class _RowRemoval:
         query = select(*columns).where(self._is_any)
         rows = connection.execute(query, {"values": row_numbers}).all()
         self._own = [r for r in rows if r.recipient == number]
-        held = [r for r in rows if r.recipient != number and self._is_in(r)]
+        held = [r for r in rows if r.recipient != number and self._holds_number(r)]
         # One that cannot be sent is of nobody else.
         self._own += [row for row in held if row.recipient is None]
         self._others = [row for row in held if row.recipient is not None]
         self._textual = {row.number for row in self._others if self._is_in_text(row)}
 
-    def _is_in(self, row: Row[Any]) -> bool:
-        return any(map(self._written.is_in, [*row.cells, row.problem]))
+    def _holds_number(self, row: Row[Any]) -> bool:
+        return any(map(self._written.matches, [*row.cells, row.problem]))
 
     def _is_in_text(self, row: Row[Any]) -> bool:
         """Whether the text of a row would have a cell with the number."""
         positions = self._batch.field_positions.values()
-        return any(self._written.is_in(row.cells[p]) for p in positions if p < len(row.cells))
+        return any(self._written.matches(row.cells[p]) for p in positions if p < len(row.cells))
 
     def delete_rows(self) -> int:
         numbers = [row.number for row in self._own]
@@ -172,9 +172,9 @@ class _RowRemoval:
         changes = [
             {
                 "row_number": row.number,
-                "blanked": ["" if self._written.is_in(cell) else cell for cell in row.cells],
+                "blanked": ["" if self._written.matches(cell) else cell for cell in row.cells],
                 "reason": _CELL_ERASED
-                if row.number in self._textual or self._written.is_in(row.problem)
+                if row.number in self._textual or self._written.matches(row.problem)
                 else row.problem,
             }
             for row in self._others

@@ -49,19 +49,19 @@ class WrittenNumber:
         self._codes = {f"{code}{trunk}" for code in codes for trunk in self._trunks}
         self._place = re.compile(_GAP.join(self._national))
 
-    def is_in(self, text: str | None) -> bool:
+    def matches(self, text: str | None) -> bool:
         """Whether a text holds the number."""
         if not text:
             return False
-        return self._is_in(text) or self._is_encoded_in(text.encode("utf-8", "replace"))
+        return self._matches(text) or self._matches_encoded(text.encode("utf-8", "replace"))
 
-    def _is_in(self, text: str) -> bool:
+    def _matches(self, text: str) -> bool:
         # Much quicker than to look at the places.
         if self._national not in _ascii_digits(text):
             return False
         if not text.isascii():
             text = _to_ascii(text)
-        if self._is_all_of(text):
+        if self._equals(text):
             return True
         text = _BRACKETED_ZERO.sub(" ", text)
         place, count = self._place.search(text), 0
@@ -113,20 +113,20 @@ class WrittenNumber:
         is_plain = text.isascii() and "\\u" not in text
         return not is_plain or self._national in _ascii_digits(text)
 
-    def is_in_bytes(self, value: bytes) -> bool:
+    def matches_bytes(self, value: bytes) -> bool:
         """Whether bytes of a request hold the number in ASCII digits, as they are or encoded."""
-        is_plain = self._is_in(value.decode("ascii", "ignore"))
-        return is_plain or self._is_encoded_in(value.replace(b"+", b" "))
+        is_plain = self._matches(value.decode("ascii", "ignore"))
+        return is_plain or self._matches_encoded(value.replace(b"+", b" "))
 
-    def _is_encoded_in(self, value: bytes) -> bool:
+    def _matches_encoded(self, value: bytes) -> bool:
         """Whether a text holds the number as an address, a form or HTML encodes it."""
-        if b"%" in value and self._may_be_encoded_in(value):
+        if b"%" in value and self._may_match_encoded(value):
             value = unquote_to_bytes(value)
         elif b"&" not in value:
             return False
-        return self._is_in(unescape(value.decode("utf-8", "replace")))
+        return self._matches(unescape(value.decode("utf-8", "replace")))
 
-    def _may_be_encoded_in(self, value: bytes) -> bool:
+    def _may_match_encoded(self, value: bytes) -> bool:
         """Whether the digits follow one another, each as it is or percent-encoded.
 
         Much quicker than to decode: strangers may send many texts that are all encoded.
@@ -136,7 +136,7 @@ class WrittenNumber:
         digits = self._national.removeprefix("3").encode()
         return digits in value.replace(b"%3", b"").translate(None, _NO_DIGITS)
 
-    def _is_all_of(self, text: str) -> bool:
+    def _equals(self, text: str) -> bool:
         if _WORDS.search(text):
             return False
         digits = re.sub("[^0-9]", "", text).lstrip("0")

@@ -95,7 +95,7 @@ def _find_orphans(connection: Connection, number: str, sids: set[str]) -> list[i
     query = select(StatusEvent.id, StatusEvent.twilio_sid, payload)
     rows = connection.execute(query.where(StatusEvent.message_id.is_(None), may_be_theirs))
     written = WrittenNumber(number)
-    return [row.id for row in rows if row.twilio_sid in sids or written.is_in(row.text)]
+    return [row.id for row in rows if row.twilio_sid in sids or written.matches(row.text)]
 
 
 def _find_refused(connection: Connection, number: str, sids: set[str]) -> list[int]:
@@ -109,5 +109,7 @@ def _find_refused(connection: Connection, number: str, sids: set[str]) -> list[i
         row.id
         for row in rows
         if row.twilio_sid in sids
-        or any(written.is_in_bytes(v if isinstance(v, bytes) else v.encode()) for v in row[2:] if v)
+        or any(
+            written.matches_bytes(v if isinstance(v, bytes) else v.encode()) for v in row[2:] if v
+        )
     ]

@@ -47,4 +47,4 @@ def _select_texts(number: str) -> tuple[Select[Any], ...]:
 def _count(connection: Connection, query: Select[Any], number: str) -> int:
     written = WrittenNumber(number)
     rows = connection.execute(query.execution_options(yield_per=READ_TEXTS))
-    return sum(any(map(written.is_in, row)) for row in rows)
+    return sum(any(map(written.matches, row)) for row in rows)
