@@ -282,6 +282,19 @@ def test_killed_check_is_done_anew_when_its_lease_ends(app: Flask, alice: Person
     assert read_batch(app, batch_id).state == BatchState.READY
 
 
+@pytest.mark.both_databases
+def test_many_files_of_one_person_hold_up_no_others(app: Flask, alice: Person, bob: Person) -> None:
+    many = [upload(alice, people(count)) for count in (1, 2, 3)]
+    late = upload(bob, people(1))
+    order = []
+    for _ in range(4):
+        with app.app_context(), db.engine.begin() as connection:
+            claim = Batch.claim_check(connection)
+            assert claim
+            order.append(claim[0])
+    assert order == [late, *many]
+
+
 def test_check_whose_lease_another_worker_has_stores_nothing(app: Flask, alice: Person) -> None:
     batch_id = upload(alice, people(1))
     with app.app_context(), db.engine.begin() as connection:

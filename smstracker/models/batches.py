@@ -33,9 +33,9 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, aliased, mapped_column
 
-from smstracker.clock import has_come, is_within, utcnow
+from smstracker.clock import HOUR, has_come, is_within, utcnow
 from smstracker.database.engine import UtcDateTime, affected_rows
 from smstracker.extensions import Model, db, settings
 from smstracker.models.messages import BigId, Message
@@ -243,11 +243,16 @@ class Batch(Model):
 
     @classmethod
     def select_unchecked(cls, now: datetime) -> Select[tuple[int]]:
-        """Select the ids of batches that wait to be checked and that no worker has."""
-        lease_end = cls.claimed_until
+        """Select the ids of batches that wait to be checked and that no worker has.
+
+        Those of who has uploaded least of late come first: nobody's files hold up all others.
+        """
+        lease_end, recent = cls.claimed_until, aliased(cls)
         is_free = or_(lease_end.is_(None), has_come(lease_end, now, CHECK_LEASE))
+        is_own = (recent.owner_id == cls.owner_id, is_within(recent.created_at, now, HOUR))
+        recent_count = select(func.count()).where(*is_own).scalar_subquery()
         query = select(cls.id).where(cls.state == BatchState.CHECKING, is_free)
-        return query.order_by(cls.id)
+        return query.order_by(recent_count, cls.id)
 
     @classmethod
     def claim_check(cls, connection: Connection) -> tuple[int, datetime] | None:
