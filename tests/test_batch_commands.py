@@ -5,13 +5,22 @@ from datetime import timedelta
 import pytest
 import time_machine
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from smstracker.clock import utcnow
-from smstracker.extensions import db
-from smstracker.models import AuditEntry, outbox
+from smstracker.extensions import db, writing
+from smstracker.models import AuditEntry, Message, outbox
 from smstracker.worker import hand_over
-from tests.batches import check, number, people, queue, read_batch, ready_batch, start
+from tests.batches import (
+    check,
+    number,
+    people,
+    queue,
+    read_batch,
+    read_messages,
+    ready_batch,
+    start,
+)
 from tests.clients import Person
 from tests.programs import Program
 
@@ -64,6 +73,21 @@ def test_stop_asks_and_says_what_is_not_sent(app: Flask, alice: Person) -> None:
         "The batch is stopped. Handed over: 1. Will not be sent: 2.\n",
     )
     assert read_batch(app, batch_id).state == "stopped"
+
+
+def test_stop_counts_what_twilio_did_not_take_as_not_sent(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(3))
+    start(app, batch_id)
+    queue(app)
+    with app.app_context(), writing():
+        is_first = Message.id == read_messages(app, batch_id)[0].id
+        refused = {"status": "refused", "error_code": "20003", "final_at": utcnow()}
+        db.session.execute(update(Message).where(is_first).values(refused))
+    public_id = str(read_batch(app, batch_id).public_id)
+    assert run(app, "stop", public_id, "--yes") == (
+        0,
+        "The batch is stopped. Handed over: 0. Will not be sent: 3.\n",
+    )
 
 
 def test_resume_asks_after_a_pause_of_days(app: Flask, alice: Person) -> None:

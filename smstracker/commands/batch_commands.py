@@ -84,7 +84,7 @@ def stop(batch_id: str, yes: bool) -> None:
     progress = read_progress(batch, utcnow())
     echo(
         f"The batch is stopped. Handed over: {progress.handed_over:,}. "
-        f"Will not be sent: {progress.not_sent:,}."
+        f"Will not be sent: {progress.total - progress.handed_over:,}."
     )
 
 
