@@ -92,6 +92,10 @@ def test_text_that_is_full_of_the_number_is_not_read_to_its_end() -> None:
     assert not WrittenNumber(US).matches("41555501234 " * 3)
 
 
+def test_many_digits_before_the_number_are_read_once() -> None:
+    assert WrittenNumber(US).matches(f"{'1' * 50}x4155550123")  # else it takes years
+
+
 def test_number_is_found_in_an_encoded_text() -> None:
     assert WrittenNumber(US).matches("Call 415%20555%200123")
 
