@@ -101,7 +101,6 @@ def test_short_trouble_leaves_nothing(app: Flask, clock: time_machine.Traveller)
     assert alerts(app) == []
 
 
-@pytest.mark.both_databases
 def test_mail_tells_of_the_beginning_once_and_of_the_end(
     told: Flask, inbox: Inbox, clock: time_machine.Traveller
 ) -> None:
@@ -122,7 +121,6 @@ def test_mail_tells_of_the_beginning_once_and_of_the_end(
     assert notices(told) == [(TEAM, "begin", True), (TEAM, "end", True)]
 
 
-@pytest.mark.both_databases
 def test_alerts_of_one_time_are_told_in_one_mail_each_and_one_post_each(
     make_app: MakeApp, inbox: Inbox, clock: time_machine.Traveller
 ) -> None:
@@ -146,7 +144,6 @@ def test_alerts_of_one_time_are_told_in_one_mail_each_and_one_post_each(
     assert {is_sent for _, _, is_sent in notices(app)} == {True}
 
 
-@pytest.mark.both_databases
 def test_alerts_that_could_not_be_told_are_told_later_in_one_mail(
     make_app: MakeApp, inbox: Inbox, clock: time_machine.Traveller
 ) -> None:
@@ -330,7 +327,6 @@ def test_heartbeat_that_hangs_holds_up_no_mail(
         worker.join_threads()
 
 
-@pytest.mark.both_databases
 def test_worker_that_dies_before_sending_leaves_the_mail_to_the_next(
     told: Flask, inbox: Inbox, clock: time_machine.Traveller
 ) -> None:
@@ -486,7 +482,6 @@ def test_outcomes_that_stay_unknown_are_not_said_to_be_settled(
     assert "The outcome of 5 messages is still unknown." in inbox.newest
 
 
-@pytest.mark.both_databases
 def test_past_alerts_are_deleted_after_a_month(told: Flask, clock: time_machine.Traveller) -> None:
     open_alert(told, clock)
     scenes.remove_silent(told)

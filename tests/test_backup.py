@@ -321,7 +321,6 @@ def test_database_of_another_program_changes_nothing(
                 connection.execute(text("DROP SCHEMA other_program CASCADE"))
 
 
-@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "missing"])
 def test_damaged_backup_changes_nothing(
     make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path, damage: str

@@ -160,6 +160,8 @@ def test_sends_that_come_before_their_turn_share_a_transaction(
     app = make_app(SEND_LIMIT_PER_MINUTE="1000")
     program = Program(app)
     groups: SendGroups = app.extensions[send_groups.EXTENSION]
+    program.send("k")  # the first use of a token is noted, which would wait for the lock
+    sizes.clear()
     with ThreadPoolExecutor(12) as threads:
         with app.app_context(), writing():
             lock_owners([program.owner_id])
@@ -167,7 +169,7 @@ def test_sends_that_come_before_their_turn_share_a_transaction(
             wait_until(lambda: len(groups._waiting.get(program.owner_id, ())) == 11)
         assert [answer.status_code for answer in answers] == [202] * 12
     assert sizes == [12]
-    assert len(program.messages()) == 12
+    assert len(program.messages()) == 13
 
 
 def test_group_has_a_limit(make_app: MakeApp, sizes: list[int]) -> None:

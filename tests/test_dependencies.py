@@ -72,10 +72,12 @@ def undeclared(modules: set[str], names: dict[str, str]) -> dict[str, list[str]]
     }
 
 
+@pytest.mark.slow
 def test_what_the_app_imports_is_declared() -> None:
     assert undeclared(imported(*APP), declared()) == {}
 
 
+@pytest.mark.slow
 def test_what_the_tests_import_is_declared() -> None:
     assert undeclared(imported(*APP) | imported(*TESTS), declared("dev")) == {}
 

@@ -136,7 +136,7 @@ def test_receipt_says_that_rows_are_left_until_the_number_is_erased_again(
     assert "Rows of batches may" not in page
 
 
-@pytest.mark.both_databases(every_case=True)
+@pytest.mark.slow
 def test_more_rows_to_the_number_than_one_statement_may_name(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:

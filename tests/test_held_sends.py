@@ -85,7 +85,6 @@ def change(app: Flask, message: Message, kind: str) -> None:
         edit(app, message, send_at=utcnow() + 2 * LATER)
 
 
-@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize("kind", ["cancelled", "sent", "text", "recipient", "time"])
 def test_what_was_changed_since_the_backup_waits_for_its_sender(
     make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path, kind: str

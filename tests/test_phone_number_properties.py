@@ -317,6 +317,7 @@ def printed(region: str) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.slow
 def test_number_in_both_printed_forms_is_taken_or_refused_with_a_way_out_in_every_region() -> None:
     refused = ""
     for region in sorted(phonenumbers.SUPPORTED_REGIONS):
@@ -432,6 +433,7 @@ def prefixes_of(region: str) -> list[str]:
     return [text for text in texts if re.fullmatch(pattern, text)]
 
 
+@pytest.mark.slow
 def test_number_abroad_without_its_plus_is_never_completed_where_there_is_a_trunk_prefix() -> None:
     examples = [e for region in REGIONS for e in examples_of(region) if e.isdecimal()]
     for region, dialling in REGIONS.items():

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,10 +33,14 @@ from tests.retention_settings import let_settings_begin
 from tests.serving import close
 from tests.signing import sid
 
-pytestmark = pytest.mark.both_databases
-
 MakeApp = Callable[..., Flask]
 NOW, HALF_HOUR = timedelta(0), timedelta(minutes=30)
+
+
+@pytest.fixture
+def make_app(make_app: MakeApp) -> MakeApp:
+    """The same app for the same settings: what these tests look at is in the database."""
+    return cache(make_app)
 
 
 def add_old(person: Person, days: float, count: int = 1) -> None:
@@ -67,9 +72,7 @@ def run_through(
             with time_machine.travel(utcnow() + after + clock):
                 list(remove_expired(None))
             after += HALF_HOUR
-        count = db.session.scalar(select(func.count()).select_from(Message)) or 0
-    close(app)
-    return count
+        return db.session.scalar(select(func.count()).select_from(Message)) or 0
 
 
 def overview(app: Flask) -> str:
@@ -85,6 +88,7 @@ def findings(app: Flask) -> list[str]:
         return [result.detail for result in check_privacy()]
 
 
+@pytest.mark.both_databases
 def test_new_setting_deletes_nothing_for_a_day(make_app: MakeApp, alice: Person) -> None:
     add_old(alice, 40, 3)
     assert run_through(make_app, NOW, 23.5 * HOUR, KEEP_MESSAGE_DAYS="30") == 3
@@ -184,6 +188,7 @@ def test_time_without_a_worker_does_not_count(make_app: MakeApp, alice: Person) 
     assert run_through(make_app, 118 * HOUR, 120 * HOUR, KEEP_MESSAGE_DAYS="30") == 0
 
 
+@pytest.mark.both_databases
 def test_workers_with_another_setting_are_told(make_app: MakeApp, alice: Person) -> None:
     add_old(alice, 40)
     for days in ("30", "365"):
@@ -215,6 +220,7 @@ def test_worker_that_keeps_for_ever_or_tells_nothing(make_app: MakeApp, alice: P
     assert "in the worker" not in overview(app)
 
 
+@pytest.mark.both_databases
 def test_all_that_holds_numbers_waits(make_app: MakeApp) -> None:
     app = make_app(KEEP_TEXT_DAYS="3", KEEP_MESSAGE_DAYS="3")
     with app.app_context():
@@ -229,6 +235,7 @@ def test_all_that_holds_numbers_waits(make_app: MakeApp) -> None:
         assert db.session.scalars(select(RefusedCallback)).all() == []
 
 
+@pytest.mark.both_databases
 def test_privacy_and_doctor_say_how_much_is_due(make_app: MakeApp, alice: Person) -> None:
     add_old(alice, 40, 3)
     add_old(alice, 1)
@@ -248,6 +255,7 @@ def test_privacy_and_doctor_say_how_much_is_due(make_app: MakeApp, alice: Person
     assert findings(make_app()) == []
 
 
+@pytest.mark.both_databases
 def test_run_that_deleted_something_is_logged_once(
     make_app: MakeApp, alice: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -273,6 +281,7 @@ def test_runs_of_one_hour_are_one_entry_of_the_audit_log(app: Flask) -> None:
     assert sorted(counts) == [1000, 2000]
 
 
+@pytest.mark.both_databases
 def test_restore_does_not_shorten_the_day(
     make_app: MakeApp, alice: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

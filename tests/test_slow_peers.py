@@ -154,7 +154,6 @@ def test_callbacks_that_wait_for_the_database_keep_no_thread(server: Flask) -> N
         assert {peer.recv(13) for peer in peers} == {b"HTTP/1.1 204 "}
 
 
-@pytest.mark.smoke
 def test_request_that_comes_in_pieces_is_answered(server: Flask) -> None:
     request = POST + FORM + b"Transfer-Encoding: chunked\r\n\r\n3\r\na=b\r\n0\r\n\r\n"
     with connect(server, request[:20]) as peer:

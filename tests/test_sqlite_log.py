@@ -100,6 +100,7 @@ def test_what_a_replaced_log_holds_is_in_a_copy(
         assert connection.execute("SELECT status FROM message").fetchall() == [("delivered",)]
 
 
+@pytest.mark.slow
 def test_copy_is_told_until_it_is_moved_and_keeps_no_other_from_being_made(
     make_app: Callable[..., Flask], app: Flask, path: Path, tmp_path: Path
 ) -> None:
