@@ -16,6 +16,8 @@ from smstracker.models import Message, SignInToken, StatusEvent, User, message_d
 from smstracker.models.messages import Content, reverse_digits
 from smstracker.models.sign_in import find_signed_in_user
 
+SESSION_COOKIE = "smstracker_session"  # its name without HTTPS
+
 
 class Client(FlaskClient):
     """A test client at the app's public URL, where cookies are Secure."""
@@ -60,6 +62,12 @@ class Person:
             session.permanent = True
             session["_user_id"], session["_fresh"] = user.get_id(), True
         return person
+
+    @property
+    def session_cookie(self) -> str:
+        cookie = self.client.get_cookie(SESSION_COOKIE, domain="127.0.0.1")
+        assert cookie
+        return cookie.value
 
     @property
     def id(self) -> int:

@@ -24,7 +24,7 @@ from tests.databases import DATABASES, empty_postgresql, migrate
 from tests.live_settings import settings
 from tests.machine import browser_problem, in_ci, need, not_tried
 from tests.quick_apps import QuickRule, make_quick
-from tests.selection import mark_second_runs, put_long_tests_first
+from tests.selection import leave_later_cases_uncovered, mark_second_runs, put_long_tests_first
 from tests.serving import close, free_port, served
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, WEBHOOK_KEY
 from tests.smtp_server import Inbox
@@ -54,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark_second_runs(items)
+    leave_later_cases_uncovered(items)
     put_long_tests_first(items)
 
 

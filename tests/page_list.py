@@ -20,6 +20,7 @@ from smstracker.models import Message, SignInToken, User, message_drafts
 from smstracker.models.messages import Content
 from smstracker.models.rate_limits import RateLimit
 from smstracker.privacy.erasure import erase
+from tests.clients import SESSION_COOKIE
 from tests.sample_batches import batch_id
 from tests.sample_messages import (
     ADMIN,
@@ -448,7 +449,7 @@ def open_page(browser: Browser, view: PageView, served_app: ServedApp, **options
     context.set_default_timeout(10_000)
     if view.email:
         cookie = {
-            "name": "smstracker_session",
+            "name": SESSION_COOKIE,
             "url": served_app.url,
             "value": served_app.cookie(view.email),
         }

@@ -1,8 +1,11 @@
 """Which tests `make test` leaves to `make test-slow`, and which of them begin first."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
+
+COVERED_CASES = 2
 
 
 def mark_second_runs(items: Sequence[pytest.Item]) -> None:
@@ -20,6 +23,18 @@ def mark_second_runs(items: Sequence[pytest.Item]) -> None:
         if not mark or (name in names_of_first_cases and not mark.kwargs.get("every_case")):
             item.add_marker(pytest.mark.slow)
         names_of_first_cases.add(name)
+
+
+def leave_later_cases_uncovered(items: Sequence[pytest.Item]) -> None:
+    """Count the coverage of the first cases of a test alone: counting costs as much as half a test,
+    and the later ones run through the same code with other values.
+    """
+    case_counts: Counter[str] = Counter()
+    for item in items:
+        name = item.nodeid.partition("[")[0]
+        case_counts[name] += 1
+        if case_counts[name] > COVERED_CASES:
+            item.add_marker(pytest.mark.no_cover)
 
 
 def put_long_tests_first(items: list[pytest.Item]) -> None:

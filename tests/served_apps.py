@@ -30,19 +30,13 @@ class ServedApp:
     def cookie(self, email: str) -> str:
         """The session cookie of a signed-in user; without a database, any will do."""
         if not self.has_database:
-            client = self.app.test_client()
-            with client.session_transaction(base_url=self.url) as session:
+            person = Person(self.app, email)
+            with person.client.session_transaction(base_url=self.url) as session:
                 session["_user_id"] = "somebody"
-            return _session_cookie(client)
+            return person.session_cookie
         if email not in self._cookies:
-            self._cookies[email] = _session_cookie(Person.signed_in(self.app, email).client)
+            self._cookies[email] = Person.signed_in(self.app, email).session_cookie
         return self._cookies[email]
-
-
-def _session_cookie(client: Client) -> str:  # type: ignore[type-arg]
-    cookie = client.get_cookie("smstracker_session", domain="127.0.0.1")
-    assert cookie
-    return cookie.value
 
 
 @contextmanager

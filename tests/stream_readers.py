@@ -14,7 +14,7 @@ from smstracker.models import Message
 from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
-from tests.clients import Person
+from tests.clients import SESSION_COOKIE, Person
 from tests.serving import free_port, served
 
 MakeApp = Callable[..., Flask]
@@ -49,10 +49,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def request_stream(
     person: Person, path: str = "/messages/stream", **headers: str
 ) -> requests.Response:
-    cookie = person.client.get_cookie("smstracker_session", domain="127.0.0.1")
-    assert cookie
     base = person.app.config["SETTINGS"].public_base_url
-    headers |= {"Cookie": f"smstracker_session={cookie.value}"}
+    headers |= {"Cookie": f"{SESSION_COOKIE}={person.session_cookie}"}
     return requests.get(base + path, headers=headers, stream=True, timeout=30)
 
 

@@ -149,6 +149,7 @@ def test_small_spreadsheet_of_one_long_cell_is_bounded(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_large_ordinary_file_is_taken(app: Flask, alice: Person) -> None:
     cells = ",".join(["Some ordinary words"] * 9)
     lines = (f"+1415{5_000_000 + position},{cells}" for position in range(100_000))

@@ -14,7 +14,7 @@ from smstracker.extensions import db
 from smstracker.models import Batch
 from smstracker.web.request_framing import MAX_UPLOAD_BYTES
 from tests.batches import SENDER, check, people, read_batch
-from tests.clients import Person, hidden
+from tests.clients import SESSION_COOKIE, Person, hidden
 from tests.real_server import THREADS, answers, connect, port_of, running
 
 BOUNDARY = "boundary"
@@ -48,9 +48,7 @@ def body(person: Person, content: str) -> bytes:
 def signed_in(app: Flask) -> tuple[Person, str]:
     person = Person.signed_in(app, "alice@example.org")
     person.client.get("/batches")
-    cookie = person.client.get_cookie("smstracker_session", domain="127.0.0.1")
-    assert cookie
-    return person, f"{cookie.key}={cookie.value}"
+    return person, f"{SESSION_COOKIE}={person.session_cookie}"
 
 
 def receive(peer: socket.socket) -> str:

@@ -11,7 +11,7 @@ from flask import Flask, request
 from sqlalchemy import Connection
 
 from smstracker.models import event_feed
-from tests.clients import Person
+from tests.clients import SESSION_COOKIE, Person
 from tests.serving import free_port, served
 from tests.stream_readers import (  # noqa: F401
     MakeApp,
@@ -31,12 +31,11 @@ def test_stream_ends_when_its_reader_goes_to_another_page(make_app: MakeApp) -> 
     app = make_app(PUBLIC_BASE_URL=f"http://127.0.0.1:{port}", WEB_THREADS="4")
     with served(app, port):
         person = Person.signed_in(app, "ann@example.org")
-        cookie = person.client.get_cookie("smstracker_session", domain="127.0.0.1")
-        assert cookie
+        cookie = f"{SESSION_COOKIE}={person.session_cookie}"
         for _ in range(5):  # each takes the only place
             page = socket.create_connection(("127.0.0.1", port))
             head = "GET /messages/stream HTTP/1.1\r\nHost: x\r\n"
-            page.sendall(f"{head}Cookie: smstracker_session={cookie.value}\r\n\r\n".encode())
+            page.sendall(f"{head}Cookie: {cookie}\r\n\r\n".encode())
             assert b" 200 OK" in page.recv(4096)
             page.close()
         wait_until(lambda: not app.extensions["broadcaster"]._streams)

@@ -16,7 +16,7 @@ from sqlalchemy import insert
 from smstracker.extensions import db
 from smstracker.models import Message
 from smstracker.web.peer_socket import PeerSocket
-from tests.clients import Person
+from tests.clients import SESSION_COOKIE, Person
 from tests.real_server import THREADS, answers, connect, port_of, running
 from tests.signing import STATUS_PATH, fields, sid, signature
 
@@ -228,9 +228,8 @@ def test_reader_who_takes_nothing_of_an_export_loses_the_place(server: Flask) ->
         row = {name: getattr(message, name) for name in columns if name != "id"}
         rows = [row | {"public_id": new_id(), "idempotency_key": new_id()} for _ in range(4000)]
         connection.execute(insert(Message), rows)
-    cookie = person.client.get_cookie("smstracker_session", domain="127.0.0.1")
-    assert cookie
-    head = f"HTTP/1.1\r\nHost: x\r\nCookie: {cookie.key}={cookie.value}\r\n\r\n"
+    cookie = f"{SESSION_COOKIE}={person.session_cookie}"
+    head = f"HTTP/1.1\r\nHost: x\r\nCookie: {cookie}\r\n\r\n"
     export = f"GET /messages/export.csv {head}".encode()
     with connect(server, export) as paused:
         assert paused.recv(15) == b"HTTP/1.1 200 OK"

@@ -13,7 +13,6 @@ from tests.browser.steps import NewPage, sign_in
 from tests.clients import Person
 from tests.machine import need
 from tests.served_apps import ServedApp, serve_installations
-from tests.smtp_server import Inbox
 
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
 QUIET += ["--disable-sync", "--no-first-run"]
@@ -79,9 +78,9 @@ def message(alice: Person) -> Message:
 
 
 @pytest.fixture
-def page(new_page: NewPage, live: Flask, inbox: Inbox, message: Message) -> Page:
+def page(new_page: NewPage, live: Flask, message: Message) -> Page:
     """Alice's log with one message; the document is marked, so that a test sees it go."""
     page = new_page()
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     page.evaluate("window.sameDocument = true")
     return page

@@ -8,16 +8,15 @@ from smstracker.clock import utcnow
 from smstracker.models import Alert
 from tests.alert_scenes import MINUTE, storing
 from tests.browser.steps import NewPage, sign_in
-from tests.smtp_server import Inbox
 
 pytestmark = pytest.mark.slow
 
 ALICE = "alice@example.org"
 
 
-def open_as_administrator(page: Page, live: Flask, inbox: Inbox, path: str) -> None:
+def open_as_administrator(page: Page, live: Flask, path: str) -> None:
     live.test_cli_runner().invoke(args=["users", "add", ALICE, "--admin"])
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     page.goto(path)
 
 
@@ -28,11 +27,9 @@ def make_link(page: Page) -> str:
     return page.locator("#link").inner_text()
 
 
-def test_sign_in_link_is_copied_and_survives_a_reload(
-    new_page: NewPage, live: Flask, inbox: Inbox
-) -> None:
+def test_sign_in_link_is_copied_and_survives_a_reload(new_page: NewPage, live: Flask) -> None:
     page = new_page(permissions=["clipboard-read", "clipboard-write"])
-    open_as_administrator(page, live, inbox, "/users")
+    open_as_administrator(page, live, "/users")
     link = make_link(page)
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_role("status")).to_have_text("Copied.")
@@ -42,29 +39,27 @@ def test_sign_in_link_is_copied_and_survives_a_reload(
 
 
 def test_sign_in_link_is_selected_where_the_browser_refuses_to_copy(
-    new_page: NewPage, live: Flask, inbox: Inbox
+    new_page: NewPage, live: Flask
 ) -> None:
     page = new_page()
     page.add_init_script("navigator.clipboard.writeText = () => Promise.reject(new Error())")
-    open_as_administrator(page, live, inbox, "/users")
+    open_as_administrator(page, live, "/users")
     link = make_link(page)
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_role("status")).to_contain_text("copy it by hand")
     assert page.evaluate("getSelection().toString().trim()") == link
 
 
-def test_sign_in_link_without_script_has_no_dead_button(
-    new_page: NewPage, live: Flask, inbox: Inbox
-) -> None:
+def test_sign_in_link_without_script_has_no_dead_button(new_page: NewPage, live: Flask) -> None:
     page = new_page(java_script_enabled=False)
-    open_as_administrator(page, live, inbox, "/users")
+    open_as_administrator(page, live, "/users")
     assert make_link(page).startswith(live.config["SETTINGS"].public_base_url)
     expect(page.get_by_role("button", name="Copy")).to_be_hidden()
 
 
 @pytest.mark.parametrize("has_script", [True, False])
 def test_focus_stays_in_the_row_of_a_muted_alert(
-    new_page: NewPage, live: Flask, inbox: Inbox, has_script: bool
+    new_page: NewPage, live: Flask, has_script: bool
 ) -> None:
     began_at = utcnow() - 42 * MINUTE
     times = {"began_at": began_at, "opened_at": began_at, "last_true_at": utcnow()}
@@ -72,7 +67,7 @@ def test_focus_stays_in_the_row_of_a_muted_alert(
         for rule in ("worker-gone", "twilio-unreachable", "outcome-unknown"):
             session.add(Alert(rule=rule, subject="", counts={"workers": 1, "messages": 3}, **times))
     page = new_page(java_script_enabled=has_script, viewport={"width": 360, "height": 400})
-    open_as_administrator(page, live, inbox, "/alerts")
+    open_as_administrator(page, live, "/alerts")
     for button in ("Mute A worker is gone for 8 hours", "Unmute A worker is gone"):
         page.get_by_role("button", name=button).focus()
         page.keyboard.press("Enter")

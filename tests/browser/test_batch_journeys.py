@@ -14,7 +14,6 @@ from smstracker.worker.loop import Worker
 from tests.batches import number
 from tests.browser.axe_rules import ALL_RULES, examine
 from tests.browser.steps import NewPage, sign_in
-from tests.smtp_server import Inbox
 
 pytestmark = pytest.mark.slow
 
@@ -53,10 +52,10 @@ def send(page: Page) -> None:
 
 
 def test_journey_from_a_file_to_its_outcomes(
-    new_page: NewPage, live: Flask, inbox: Inbox, simulator: SimulatorServer
+    new_page: NewPage, live: Flask, simulator: SimulatorServer
 ) -> None:
     page = new_page(accept_downloads=True)
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     upload(page)
     # Nobody touches the page while the file is checked and while it is sent.
     expect(page.get_by_text("Dear Ann, we are closed.")).to_be_visible()
@@ -77,10 +76,10 @@ def test_journey_from_a_file_to_its_outcomes(
 
 
 def test_journey_of_a_file_without_script(
-    new_page: NewPage, live: Flask, inbox: Inbox, simulator: SimulatorServer
+    new_page: NewPage, live: Flask, simulator: SimulatorServer
 ) -> None:
     page = new_page(java_script_enabled=False)
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     upload(page)
     # The page asks for itself again by its header.
     expect(page.get_by_text("Ready, not sent")).to_be_visible(timeout=30_000)
@@ -91,11 +90,9 @@ def test_journey_of_a_file_without_script(
     expect(page.locator("dt", has_text="Delivered").locator("+ dd")).to_have_text("2")
 
 
-def test_file_that_has_to_be_corrected_says_so_in_the_form(
-    new_page: NewPage, live: Flask, inbox: Inbox
-) -> None:
+def test_file_that_has_to_be_corrected_says_so_in_the_form(new_page: NewPage, live: Flask) -> None:
     page = new_page()
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     page.goto("/batches/new")
     page.get_by_role("button", name="Check").click()
     expect(page.get_by_text("Choose a file, or paste numbers below.")).to_be_visible()
@@ -106,22 +103,20 @@ def test_file_that_has_to_be_corrected_says_so_in_the_form(
     expect(page.get_by_text("Did you mean ((name))?")).to_be_visible(timeout=20_000)
 
 
-def test_quiet_hours_are_in_the_zone_of_the_browser(
-    new_page: NewPage, live: Flask, inbox: Inbox
-) -> None:
+def test_quiet_hours_are_in_the_zone_of_the_browser(new_page: NewPage, live: Flask) -> None:
     page = new_page(timezone_id="Europe/Berlin")
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     page.goto("/batches/new")
     expect(page.locator("[name=quiet_zone]")).to_have_value("Europe/Berlin")
 
 
 def test_too_large_file_is_told_before_it_is_uploaded(
-    new_page: NewPage, live: Flask, inbox: Inbox, tmp_path: Path
+    new_page: NewPage, live: Flask, tmp_path: Path
 ) -> None:
     file = tmp_path / "people.csv"
     file.write_bytes(b"x" * (MAX_FILE_BYTES + 1))
     page = new_page()
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     page.get_by_role("link", name="Batches").first.click()
     page.get_by_role("link", name="New batch").click()
     page.get_by_label("Text", exact=True).fill("Dear ((name)), we are closed.")
@@ -135,10 +130,10 @@ def test_too_large_file_is_told_before_it_is_uploaded(
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_links_to_other_rows_stand_under_the_text(
-    new_page: NewPage, live: Flask, inbox: Inbox, width: int
+    new_page: NewPage, live: Flask, width: int
 ) -> None:
     page = new_page()
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     upload(page)
     following = page.get_by_role("link", name="Next: row 3")
     expect(following).to_be_visible()

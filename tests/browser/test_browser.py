@@ -11,7 +11,7 @@ from smstracker.clock import format_age, utcnow
 from smstracker.sms.gsm_replacements import BROWSER_TABLES
 from smstracker.sms.segments import GSM_BASIC, GSM_EXTENDED, count_segments
 from tests.browser.axe_rules import ALL_RULES, examine
-from tests.browser.steps import NewPage, compose, sign_in
+from tests.browser.steps import NewPage, compose, sign_in, sign_in_by_mail
 from tests.serving import drain_mail
 from tests.smtp_server import Inbox
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.smoke
 def test_journey_from_mail_to_delivered(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
     page = new_page()
-    sign_in(page, live, inbox)
+    sign_in_by_mail(page, live, inbox)
     compose(page, "Your glasses are ready ✓")
     expect(page.locator("#segments")).to_have_text("UCS-2 · 1 segment · 24 of 70")
     expect(page.locator("#costly")).to_be_hidden()
@@ -47,7 +47,7 @@ def test_journey_without_script(
     simulator,  # type: ignore[no-untyped-def]
 ) -> None:
     page = new_page(java_script_enabled=False)
-    sign_in(page, live, inbox)
+    sign_in_by_mail(page, live, inbox)
     compose(page, "Fenêtre")
     page.get_by_role("button", name="Check").click()
     expect(page.locator("#segments")).to_have_text("UCS-2 · 1 segment · 7 of 70")
@@ -66,7 +66,7 @@ def test_journey_without_script(
 
 def test_journey_by_keyboard_alone(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
     page = new_page()
-    sign_in(page, live, inbox)
+    sign_in_by_mail(page, live, inbox)
     page.goto("/messages/new")
     page.keyboard.type("+15005550006")
     page.keyboard.press("Tab")
@@ -93,11 +93,10 @@ def test_code_signs_in(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
 def test_double_click_sends_once(
     new_page: NewPage,
     live: Flask,
-    inbox: Inbox,
     simulator,  # type: ignore[no-untyped-def]
 ) -> None:
     page = new_page()
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     compose(page, "Twice?")
     page.get_by_role("button", name="Send").dblclick()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered to")
@@ -153,13 +152,13 @@ def test_ages_are_the_same_in_the_browser(new_page: NewPage) -> None:
 
 def test_text_survives_a_sign_out_in_between(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
     page = new_page()
-    sign_in(page, live, inbox)
+    sign_in_by_mail(page, live, inbox)
     compose(page, "A long story")
     live.test_cli_runner().invoke(args=["users", "sign-out", "alice@example.org"])
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_text("signed out").first).to_be_visible()
     other = page.context.new_page()
-    sign_in(other, live, inbox)
+    sign_in_by_mail(other, live, inbox)
     page.bring_to_front()
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_label("Text")).to_have_value("A long story")

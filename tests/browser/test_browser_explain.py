@@ -24,7 +24,6 @@ from tests.clients import Client, Person
 from tests.page_list import PageView, open_page
 from tests.sample_messages import ALICE
 from tests.served_apps import ServedApp
-from tests.smtp_server import Inbox
 
 pytestmark = pytest.mark.slow
 
@@ -32,10 +31,9 @@ pytestmark = pytest.mark.slow
 def test_one_click_makes_it_plain_and_undo_brings_it_back(
     new_page: NewPage,
     live: Flask,
-    inbox: Inbox,
 ) -> None:
     page = new_page()
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     compose(page, "“Quotes” " + "a" * 80)
     expect(page.locator("#segments")).to_contain_text("2 segments")
     page.get_by_role("button", name="“ ×1").click()
@@ -55,10 +53,9 @@ def test_one_click_makes_it_plain_and_undo_brings_it_back(
 def test_advice_is_shown_only_while_it_saves_a_segment(
     new_page: NewPage,
     live: Flask,
-    inbox: Inbox,
 ) -> None:
     page = new_page()
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     compose(page, "It’s short")
     advice, replace_all = page.locator("#costly"), page.locator("#replace-all")
     expect(page.locator("#segments")).to_contain_text("UCS-2 · 1 segment")
@@ -85,10 +82,9 @@ def test_advice_is_shown_only_while_it_saves_a_segment(
 def test_text_that_is_too_long_is_told_while_it_is_typed(
     new_page: NewPage,
     live: Flask,
-    inbox: Inbox,
 ) -> None:
     page = new_page()
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     compose(page, "x" * 1600)
     problem = page.locator("#too-long")
     expect(page.locator("#segments")).to_have_text("GSM-7 · 11 segments · 1,600 of 1,683")
@@ -160,12 +156,11 @@ def lines(text: str) -> list[str | None] | None:
 def test_note_is_in_the_readers_zone_and_announced_once(
     new_page: NewPage,
     live: Flask,
-    inbox: Inbox,
 ) -> None:
     live.test_client_class = Client
     Person.signed_in(live, "alice@example.org").has_opt_out()
     page = new_page(timezone_id="Asia/Kolkata")
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     compose(page, "One")
     page.get_by_label("To").fill("+1 555 867 5310")
     warnings, announcement = page.locator("#warnings"), page.locator("#warnings-changed")
@@ -193,14 +188,13 @@ def test_note_is_in_the_readers_zone_and_announced_once(
 def test_time_of_the_same_text_stays_true(
     new_page: NewPage,
     live: Flask,
-    inbox: Inbox,
 ) -> None:
     live.test_client_class = Client
     alice = Person.signed_in(live, "alice@example.org")
     alice.has_message(created_at=utcnow() - timedelta(seconds=40))
     page = new_page()
     page.clock.install(time=utcnow() + timedelta(hours=1))  # a clock that is wrong
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     compose(page, "Hello")
     page.get_by_label("To").fill("+1 555 867 5310")
     page.clock.run_for(1_000)
@@ -215,10 +209,9 @@ def test_time_of_the_same_text_stays_true(
 def test_enter_without_script_sends(
     new_page: NewPage,
     live: Flask,
-    inbox: Inbox,
 ) -> None:
     page = new_page(java_script_enabled=False)
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     compose(page, "“Quoted” " + "a" * 70)
     page.get_by_role("button", name="Check").click()
     expect(page.get_by_role("button", name="Use plain characters")).to_be_visible()
@@ -246,10 +239,9 @@ def test_number_of_a_scenario_is_checked_too(
 def test_form_shows_country_and_number_before_sending(
     new_page: NewPage,
     live: Flask,
-    inbox: Inbox,
 ) -> None:
     page = new_page(viewport={"width": 360, "height": 800})
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     page.goto("/messages/new")
     recipient, summary = page.get_by_label("To", exact=True), page.locator("#recipient-summary")
     body = page.get_by_label("Text")
@@ -272,14 +264,13 @@ def test_form_shows_country_and_number_before_sending(
 def test_failed_message_is_sent_again(
     new_page: NewPage,
     live: Flask,
-    inbox: Inbox,
     script: bool,
 ) -> None:
     live.test_client_class = Client
     alice = Person.signed_in(live, "alice@example.org")
     message = alice.has_message(status="undelivered", error_code="30003")
     page = new_page(java_script_enabled=script, viewport={"width": 360, "height": 800})
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     page.goto(f"/messages/{message.public_id}")
     page.get_by_role("link", name="Send again").click()
     if script:

@@ -13,7 +13,6 @@ from smstracker.extensions import db
 from smstracker.models import User
 from tests.browser.steps import NewPage, compose, sign_in
 from tests.clients import Person
-from tests.smtp_server import Inbox
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +51,6 @@ def expect_moment(page: Page, clock: str, zone: str) -> None:
 def test_planned_time_is_edited_in_the_zone_in_which_it_was_typed(
     new_page: NewPage,
     live: Flask,
-    inbox: Inbox,
     alice: Person,
     options: dict[str, object],
     own_zone: str | None,
@@ -61,7 +59,7 @@ def test_planned_time_is_edited_in_the_zone_in_which_it_was_typed(
     with live.app_context(), db.engine.begin() as connection:
         connection.execute(update(User).values(time_zone=own_zone))
     page = new_page(**options)
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     plan(page, "19:30")
     expect_moment(page, "19:30", zone)
     page.locator("#compose .actions button").first.click()
@@ -82,10 +80,10 @@ def test_planned_time_is_edited_in_the_zone_in_which_it_was_typed(
 
 @pytest.mark.parametrize("options", [SCRIPT, NO_SCRIPT])
 def test_refused_time_stays_as_it_was_typed(
-    new_page: NewPage, live: Flask, inbox: Inbox, alice: Person, options: dict[str, object]
+    new_page: NewPage, live: Flask, alice: Person, options: dict[str, object]
 ) -> None:
     page = new_page(**options)
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     plan(page, "19:30")
     page.get_by_label("Time zone").fill("UTC")
     page.get_by_label("To").fill("12")
@@ -95,10 +93,10 @@ def test_refused_time_stays_as_it_was_typed(
 
 
 def test_time_typed_in_another_zone_is_the_same_moment_after_going_back(
-    new_page: NewPage, live: Flask, inbox: Inbox, alice: Person
+    new_page: NewPage, live: Flask, alice: Person
 ) -> None:
     page = new_page(**SCRIPT)
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     plan(page, "19:30")
     page.get_by_label("Time zone").fill("UTC")
     page.get_by_role("button", name="Schedule").click()
@@ -116,11 +114,9 @@ def test_time_typed_in_another_zone_is_the_same_moment_after_going_back(
     expect_moment(page, "12:30", BERLIN)
 
 
-def test_button_says_that_a_message_is_scheduled(
-    new_page: NewPage, live: Flask, inbox: Inbox
-) -> None:
+def test_button_says_that_a_message_is_scheduled(new_page: NewPage, live: Flask) -> None:
     page = new_page(**SCRIPT)
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     compose(page, "Hello")
     button = page.locator("#compose .actions button").first
     expect(button).to_have_text("Send")

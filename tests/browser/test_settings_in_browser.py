@@ -8,7 +8,6 @@ from smstracker.clock import utcnow
 from smstracker.models import Alert
 from tests.alert_scenes import MINUTE, storing
 from tests.browser.steps import NewPage, sign_in
-from tests.smtp_server import Inbox
 
 pytestmark = pytest.mark.slow
 
@@ -29,11 +28,9 @@ def save(page: Page) -> None:
 
 
 @pytest.mark.parametrize("has_script", [True, False])
-def test_appearance_wins_over_the_system(
-    new_page: NewPage, live: Flask, inbox: Inbox, has_script: bool
-) -> None:
+def test_appearance_wins_over_the_system(new_page: NewPage, live: Flask, has_script: bool) -> None:
     page = new_page(color_scheme="light", java_script_enabled=has_script)
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     body = page.locator("html")
     expect(body).to_have_css("background-color", LIGHT)
     open_settings(page)
@@ -48,9 +45,9 @@ def test_appearance_wins_over_the_system(
     expect(body).to_have_css("color-scheme", "light")
 
 
-def test_time_zone_wins_over_the_browser(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
+def test_time_zone_wins_over_the_browser(new_page: NewPage, live: Flask) -> None:
     page = new_page(**KOLKATA)
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     expect(page.locator("#zone")).to_contain_text("Asia/Calcutta")
     open_settings(page)
     page.get_by_label("Time zone").fill("tokyo")
@@ -65,10 +62,10 @@ def test_time_zone_wins_over_the_browser(new_page: NewPage, live: Flask, inbox: 
 
 
 def test_exact_times_of_the_account_can_be_switched_on_one_page(
-    new_page: NewPage, live: Flask, inbox: Inbox
+    new_page: NewPage, live: Flask
 ) -> None:
     page = new_page()
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     open_settings(page)
     page.get_by_label("Exact times").check()
     save(page)
@@ -80,9 +77,9 @@ def test_exact_times_of_the_account_can_be_switched_on_one_page(
     expect(used).not_to_contain_text("ago")
 
 
-def test_shortcuts_are_off_for_speech_users(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
+def test_shortcuts_are_off_for_speech_users(new_page: NewPage, live: Flask) -> None:
     page = new_page()
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     open_settings(page)
     page.get_by_label("Single-key shortcuts").uncheck()
     save(page)
@@ -93,11 +90,9 @@ def test_shortcuts_are_off_for_speech_users(new_page: NewPage, live: Flask, inbo
     expect(page.locator("#keys")).to_have_count(0)
 
 
-def test_menu_opens_and_closes_by_keyboard_and_by_clicks(
-    new_page: NewPage, live: Flask, inbox: Inbox
-) -> None:
+def test_menu_opens_and_closes_by_keyboard_and_by_clicks(new_page: NewPage, live: Flask) -> None:
     page = new_page()
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     summary, entry = page.locator(".account > summary"), page.get_by_role("link", name="Settings")
     summary.focus()
     page.keyboard.press("Enter")
@@ -114,12 +109,10 @@ def test_menu_opens_and_closes_by_keyboard_and_by_clicks(
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1280])
-def test_open_menus_stay_within_the_window(
-    new_page: NewPage, live: Flask, inbox: Inbox, width: int
-) -> None:
+def test_open_menus_stay_within_the_window(new_page: NewPage, live: Flask, width: int) -> None:
     live.test_cli_runner().invoke(args=["users", "add", "alice@example.org", "--admin"])
     page = new_page(viewport={"width": width, "height": 740}, java_script_enabled=False)
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     menus = {"Menu": ("Insights", "Audit log", "Settings")}
     if width >= BAR_WIDTH:
         menus = {"Admin": ("Audit log",), "Account": ("Settings",)}
@@ -134,24 +127,22 @@ def test_open_menus_stay_within_the_window(
 
 
 @pytest.mark.parametrize("width", [360, BAR_WIDTH - 1, BAR_WIDTH, 1280])
-def test_header_is_one_row(new_page: NewPage, live: Flask, inbox: Inbox, width: int) -> None:
+def test_header_is_one_row(new_page: NewPage, live: Flask, width: int) -> None:
     live.test_cli_runner().invoke(args=["users", "add", "alice@example.org", "--admin"])
     began_at = utcnow() - 42 * MINUTE
     times = {"began_at": began_at, "opened_at": began_at, "last_true_at": utcnow()}
     with storing(live) as session:
         session.add(Alert(rule="worker-gone", subject="", counts={"workers": 1}, **times))
     page = new_page(viewport={"width": width, "height": 740})
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     expect(page.locator(".alarm:visible")).to_have_text("1 open alert")
     height = page.locator(".bar").bounding_box()["height"]  # type: ignore[index]
     assert height == 56
 
 
-def test_menu_of_a_phone_leads_everywhere_by_keyboard(
-    new_page: NewPage, live: Flask, inbox: Inbox
-) -> None:
+def test_menu_of_a_phone_leads_everywhere_by_keyboard(new_page: NewPage, live: Flask) -> None:
     page = new_page(viewport={"width": 360, "height": 740})
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     summary = page.locator(".menu > summary:visible")
     summary.focus()
     page.keyboard.press("Enter")
@@ -165,9 +156,9 @@ def test_menu_of_a_phone_leads_everywhere_by_keyboard(
     expect(page.get_by_role("link", name="Settings")).to_be_hidden()
 
 
-def test_sign_out_needs_no_script(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
+def test_sign_out_needs_no_script(new_page: NewPage, live: Flask) -> None:
     page = new_page(java_script_enabled=False)
-    sign_in(page, live, inbox)
+    sign_in(page, live)
     page.locator(".account > summary").click()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
