@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from html import unescape
+from itertools import accumulate
 from urllib.parse import unquote_to_bytes
 
 from smstracker.sms import numbering_plan as plan
@@ -22,6 +23,8 @@ _GAP = r"(?:[^\w+%\n]|_){0,4}"  # between digits of one number
 _BRACKETED_ZERO = re.compile(r"\(\s*0\s*\)")
 _BEFORE = re.compile(rf"(?:\+?[0-9]++{_GAP})+\Z")
 _AFTER = re.compile(rf"(?:{_GAP}[0-9]+)+")
+# What is dialled before a country code in most countries, North America, Australia and Japan.
+_ABROAD = re.compile(r"\A(?:\+|0011|00|011|010)")
 _GROUP = re.compile(r"(\+?[0-9]+)([^0-9+]*)")
 _ENDS_A_NUMBER = re.compile(r"[,;:|/]\s|\s[/|]")
 _ZEROS = re.compile(r"[^0-9]+0+")  # of a spreadsheet
@@ -74,39 +77,74 @@ class WrittenNumber:
 
     def _stands_at(self, text: str, start: int, end: int) -> bool:
         """Whether the national digits at a place are this number, by what is around them."""
-        return self._may_begin(text[max(start - MAX_CONTEXT, 0) : start]) and self._may_end(
-            text[end : end + MAX_CONTEXT]
-        )
+        before = self._read_before(text[max(start - MAX_CONTEXT, 0) : start])
+        if before is None or not self._may_begin(*before):
+            return False
+        groups, code = before
+        after = _AFTER.match(text[end : end + MAX_CONTEXT])
+        if not after or _ZEROS.fullmatch(after[0]) or _ENDS_A_NUMBER.match(after[0]):
+            return True
+        if after[0][0].isdigit():  # in one piece with it
+            return False
+        is_in_one_piece = text[start:end] == self._national
+        return is_in_one_piece or self._may_precede(after[0], bool(groups), bool(code))
 
-    def _may_begin(self, before: str) -> bool:
+    def _read_before(self, before: str) -> tuple[list[tuple[str, str]], str] | None:
+        """The groups of digits before the country code, and the code as written; "" without one.
+
+        None if the digits of a longer number stand in one piece with the national digits.
+        """
         chain = _BEFORE.search(before)
-        groups = _GROUP.findall(chain[0]) if chain else []
-        groups = _behind_ended_numbers(groups)
-        has_code = False
+        groups = _behind_ended_numbers(_GROUP.findall(chain[0]) if chain else [])
         if groups and not groups[-1][1]:  # in one piece with it
             piece = groups.pop()[0]
-            has_code = piece in self._codes
-            if not has_code and piece not in self._trunks:
-                return False
-        elif groups and groups[-1][0] in self._trunks:
+            if piece in self._codes:
+                return groups, piece
+            if piece not in self._trunks:
+                return None
+        elif groups and groups[-1][0] in self._trunks - self._codes:
             groups.pop()
-        if not has_code and groups and groups[-1][0] in self._codes:
+        code = groups.pop()[0] if groups and groups[-1][0] in self._codes else ""
+        if code and groups and _ABROAD.fullmatch(groups[-1][0]):
             groups.pop()
-            has_code = True
-        if not groups or sum(len(group) for group, _gap in groups) >= OWN_DIGITS:
-            return has_code or len(self._national) >= MIN_NATIONAL_DIGITS
-        if has_code:
-            return len(self._code + self._national) >= SURE_DIGITS or not groups[-1][0].strip("+0")
-        if _is_country_code(groups[-1][0]):
+        return groups, code
+
+    def _may_begin(self, groups: list[tuple[str, str]], code: str) -> bool:
+        if not code.startswith("+") and self._ends_number_abroad(groups, code):
             return False
+        if not groups or sum(len(group.strip("+")) for group, _gap in groups) >= OWN_DIGITS:
+            return bool(code) or len(self._national) >= MIN_NATIONAL_DIGITS
+        if code:
+            return len(self._code + self._national) >= SURE_DIGITS or not groups[-1][0].strip("+0")
         return len(self._national) >= SURE_DIGITS
 
-    def _may_end(self, after: str) -> bool:
-        chain = _AFTER.match(after)
-        if not chain or _ZEROS.fullmatch(chain[0]) or _ENDS_A_NUMBER.match(chain[0]):
+    def _ends_number_abroad(self, groups: list[tuple[str, str]], code: str) -> bool:
+        """Whether the groups before the code, or the digits, make it one of another country."""
+        digits = code + self._national
+        if groups:
+            group = groups[-1][0]
+            rest = _ABROAD.sub("", group, count=1)
+            may_be_code = group.startswith("+") and len(rest) < OWN_DIGITS
+            if may_be_code or (rest != group and _is_code(rest)):
+                return True
+            if _is_code(group) and _is_valid(group + digits):
+                return True
+        for group, _gap in reversed(groups):
+            rest = _ABROAD.sub("", group, count=1)
+            if rest != group and _is_valid(rest + digits):
+                return True
+            digits = group + digits
+        return False
+
+    def _may_precede(self, after: str, is_behind_digits: bool, has_code: bool) -> bool:
+        """Whether the number, itself in groups, ends where other groups of digits follow."""
+        groups = re.findall("[0-9]+", after)
+        if len("".join(groups)) >= OWN_DIGITS:
             return True
-        is_joined = chain[0][0].isdigit()
-        return not is_joined and sum(map(str.isdigit, chain[0])) >= OWN_DIGITS
+        if is_behind_digits or not (has_code or len(self._national) >= SURE_DIGITS):
+            return False
+        longer = (f"{self._code}{self._national}{digits}" for digits in accumulate(groups))
+        return not any(map(_is_valid, longer))
 
     def may_be_in_json(self, text: str) -> bool:
         """Whether values of a JSON text may hold the number; quicker than to read it."""
@@ -150,10 +188,14 @@ def _behind_ended_numbers(groups: list[tuple[str, str]]) -> list[tuple[str, str]
     return groups[ends[-1] :] if ends else groups
 
 
-def _is_country_code(group: str) -> bool:
-    code = group.removeprefix("+").removeprefix("011").removeprefix("00")
-    number = plan.split_country_code(code)
-    return group.startswith("+") or (number is not None and number.code == code)
+def _is_code(digits: str) -> bool:
+    number = plan.split_country_code(digits)
+    return number is not None and not number.national
+
+
+def _is_valid(digits: str) -> bool:
+    number = plan.split_country_code(digits)
+    return number is not None and number.is_valid
 
 
 def _ascii_digits(text: str) -> str:
