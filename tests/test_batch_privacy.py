@@ -3,7 +3,7 @@
 import json
 import zipfile
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from io import BytesIO
 from itertools import count as count_from
@@ -16,7 +16,8 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from smstracker.batches import control, queueing
-from smstracker.batches.checking import check_waiting
+from smstracker.batches.checking import _Check, check_waiting
+from smstracker.batches.resending import create_resend_batch
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.models import (
@@ -317,6 +318,66 @@ def test_erasure_ends_a_check_that_is_under_way(app: Flask, alice: Person) -> No
     assert (batch.state, batch.choices) == (BatchState.REFUSED, [])
     assert "Upload it again" in str(batch.problem)
     assert len(read_rows(app, batch_id)) <= 500
+
+
+def erase_during_the_first_store(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are read, the person is erased, and then the rows are to be stored."""
+    store = _Check._store
+
+    def erase_first(self: _Check, *arguments: Any) -> None:
+        monkeypatch.setattr(_Check, "_store", store)
+        with ThreadPoolExecutor() as thread:
+            thread.submit(erase, app).result()
+        store(self, *arguments)
+
+    monkeypatch.setattr(_Check, "_store", erase_first)
+
+
+def test_erasure_during_the_check_of_a_batch_that_is_sent_again(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = ready_batch(alice, people(9))
+    start(app, batch_id)
+    with app.app_context(), writing():
+        control.stop(batch_id, "alice@example.org")
+        resend = create_resend_batch(Batch.lock(batch_id))
+        assert resend
+        resend_id = resend.id
+    erase_during_the_first_store(app, monkeypatch)
+    check(app)
+    check(app)
+    assert read_batch(app, resend_id).state == BatchState.READY
+    recipients = [row.recipient for row in read_rows(app, resend_id)]
+    assert recipients == [number(n) for n in range(9) if n != 7]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_erasure_deletes_the_file_of_a_check_that_is_just_ending(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = upload(alice, people(9))
+    end = _Check._end
+    erasures = list[Future[None]]()
+
+    def end_first(self: _Check, connection: Connection, *arguments: Any) -> None:
+        end(self, connection, *arguments)
+        erasures.append(thread.submit(erase, app))
+        await_lock_wait()
+
+    monkeypatch.setattr(_Check, "_end", end_first)
+    with ThreadPoolExecutor() as thread:
+        check(app)
+        erasures[0].result()
+    assert read_batch(app, batch_id).state == BatchState.READY
+    assert count(app, BatchFile) == 0
+    assert len(read_rows(app, batch_id)) == 8
+
+
+def test_number_in_a_heading_is_erased(app: Flask, alice: Person) -> None:
+    """A file without headings has a person's cells there."""
+    batch_id = ready_batch(alice, f"phone,Ann (415) 555-0007\n{number(8)},Bob", "Hello")
+    erase(app)
+    assert read_batch(app, batch_id).column_names == ["phone", ""]
 
 
 def test_texts_and_cells_are_deleted_in_time(make_app: MakeApp) -> None:

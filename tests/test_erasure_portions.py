@@ -1,19 +1,23 @@
 """An erasure of a number that stands in many rows of batches, which takes several transactions."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from sqlalchemy import insert, select
 
+from smstracker.batches.uploads import discard
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
-from smstracker.models import BatchRow, Message
+from smstracker.models import Batch, BatchRow, Message
 from smstracker.privacy import batch_rows, erasure
 from smstracker.privacy.retention import remove_expired
 from tests.batches import number, people, queue, read_messages, read_rows, ready_batch, start
 from tests.clients import Person, words
+from tests.postgresql_programs import path_to_programs
+from tests.serving import close
 
 pytestmark = pytest.mark.both_databases
 
@@ -134,6 +138,61 @@ def test_receipt_says_that_rows_are_left_until_the_number_is_erased_again(
     page = words(admin.get(f"/privacy/receipts/{receipt.receipt}").text)
     assert "Everything is erased here." in page
     assert "Rows of batches may" not in page
+
+
+@pytest.mark.parametrize("step", ["_erase_left_rows", "_erase_rest"])
+def test_interrupted_erasure_is_finished_although_its_rows_are_gone(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    batch_id = ready_batch(alice, MANY)
+
+    def end() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        act_before(patch, step, end)
+        with pytest.raises(KeyboardInterrupt):
+            erase(app)
+    with app.app_context(), writing():
+        discard(Batch.lock(batch_id))
+    admin = Person.signed_in(app, "carol@example.org")
+    app.test_cli_runner().invoke(args=["users", "add", admin.email, "--admin"])
+    page = admin.post("/privacy/person", {"number": OFFICE}, page="/privacy").text
+    assert "An erasure of this number was interrupted." in words(page)
+    said = app.test_cli_runner().invoke(args=["messages", "erase", "--yes"], input=OFFICE).output
+    assert "An erasure of this number was interrupted. This one finishes it." in said
+    with app.app_context():
+        [*_, (_receipt, left_count)] = erasure.read_receipts()
+        assert left_count == 0
+    said = app.test_cli_runner().invoke(args=["messages", "erase", "--yes"], input=OFFICE).output
+    assert "Nothing is held of this number." in said
+
+
+def test_restore_names_an_erasure_that_its_backup_has_begun(
+    make_app: Callable[..., Flask],
+    app: Flask,
+    alice: Person,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", path_to_programs())
+    ready_batch(alice, MANY)
+
+    def run(*arguments: str | Path) -> str:
+        other = make_app()
+        result = other.test_cli_runner().invoke(args=[str(argument) for argument in arguments])
+        close(other)
+        return result.output
+
+    with monkeypatch.context() as patch:
+        act_before(patch, "_erase_left_rows", lambda: run("backup", tmp_path / "a"))
+        erase(app)
+    with app.app_context():
+        [(receipt, _left)] = erasure.read_receipts()
+    close(app)
+    said = run("restore", tmp_path / "a", "--replace")
+    assert "the restore brings them back. Erase them once more after it" in said
+    assert f"They were: {receipt.receipt}." in said
 
 
 @pytest.mark.slow

@@ -9,8 +9,9 @@ from sqlalchemy.engine import Connection
 
 from smstracker.backups.former_accounts import UserAccount
 from smstracker.backups.returning_users import find_losses
-from smstracker.models import AuditEntry, Erasure
+from smstracker.models import AuditEntry, Erasure, PendingRemoval
 from smstracker.models.audit_log import COMMAND_LINE, AuditAction
+from smstracker.models.removals import RemovalKind
 
 RECEIPT = "receipt "  # begins the subject of an audit entry
 Entry = tuple[str, str]  # action and subject
@@ -21,6 +22,15 @@ def select_receipts(connection: Connection) -> set[str]:
     undone = select(AuditEntry.subject).where(AuditEntry.action == AuditAction.UNDID_ERASURE)
     undone_receipts = {subject.removeprefix(RECEIPT) for subject in connection.scalars(undone)}
     return undone_receipts.union(connection.scalars(select(Erasure.receipt)))
+
+
+def select_interrupted(connection: Connection) -> set[str]:
+    """The receipts of erasures that have not come to all rows of batches: a backup that was made
+    meanwhile has the receipt, and the number too.
+    """
+    is_left = PendingRemoval.kind == RemovalKind.ROWS
+    receipts = select(PendingRemoval.receipt).where(is_left, PendingRemoval.receipt.is_not(None))
+    return {str(receipt) for receipt in connection.scalars(receipts)}
 
 
 def list_entries(

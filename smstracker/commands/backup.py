@@ -32,6 +32,7 @@ from smstracker.backups.restore_entries import (
     add_entries,
     entries_script,
     list_entries,
+    select_interrupted,
     select_receipts,
 )
 from smstracker.backups.returning_users import describe_returning
@@ -54,12 +55,14 @@ from smstracker.models import (
     ApiToken,
     Heartbeat,
     Message,
+    PendingRemoval,
     ScheduledJob,
     SignInToken,
 )
 from smstracker.models.jobs import JobName
 from smstracker.models.keep_settings import is_keep_setting
 from smstracker.models.lookup_queue import can_be_asked_about
+from smstracker.models.removals import RemovalKind
 from smstracker.models.users import UserSession
 from smstracker.plurals import format_count, is_or_are
 from smstracker.settings.database_url import sqlite_path
@@ -171,6 +174,7 @@ def _restore_tables(path: Path, former: FormerDatabase) -> str:
     """Restore a backup of PostgreSQL; what interrupts this leaves the tables ready for use."""
     now = utcnow()
     undone = postgresql_backup.find_undone(db.engine, path, former.receipts or set())
+    undone |= _read_interrupted(path)
     restored = _read_dumped_accounts(path)
     _name_undone(undone, describe_returning(former.accounts, restored))
     scripts = (
@@ -180,6 +184,11 @@ def _restore_tables(path: Path, former: FormerDatabase) -> str:
     postgresql_backup.restore(db.engine, path, "".join(scripts))
     summary, _, _ = _bring_up_to_date(settings().database_url, former, now)
     return summary
+
+
+def _read_interrupted(path: Path) -> set[str]:
+    rows = postgresql_backup.read_rows(db.engine, path, PendingRemoval.__tablename__)
+    return {row["receipt"] or "" for row in rows if row["kind"] == RemovalKind.ROWS}
 
 
 def _read_dumped_accounts(path: Path) -> list[UserAccount]:
@@ -216,8 +225,8 @@ def _name_undone(receipts: Set[str], users: str) -> None:
     """Name what a restore undoes, before it does: it may be interrupted afterwards."""
     if receipts:
         echo(
-            "People were erased after this backup was made, so the restore brings them back. Erase "
-            "them once more after it; the audit log will name the receipts too. They were: "
+            "People were erased after this backup was begun, so the restore brings them back. "
+            "Erase them once more after it; the audit log will name the receipts too. They were: "
             f"{', '.join(sorted(receipts))}."
         )
     if users:
@@ -244,6 +253,7 @@ def _bring_up_to_date(
                 batch_count = hold_sends(connection, now, former.scheduled)
                 open_count = _prepare(connection, now)
                 undone = (former.receipts or set()) - select_receipts(connection)
+                undone |= select_interrupted(connection)
                 accounts = read_accounts(connection)
                 add_entries(connection, list_entries(undone, former.accounts, accounts), now)
                 return _describe(connection, open_count, batch_count), undone, accounts

@@ -33,6 +33,8 @@ def erase(yes: bool, at_twilio: bool | None, is_vacuum: bool) -> None:
         echo("Nothing is held of this number.")
         _report_texts(count_typed_texts(number))
         return
+    if records.is_interrupted:
+        echo("An erasure of this number was interrupted. This one finishes it.")
     if not yes:
         confirm("Erase all of it? This cannot be undone.")
     wants_twilio = settings().redact_at_twilio if at_twilio is None else at_twilio

@@ -165,6 +165,12 @@ class PendingRemoval(Model):
             cls.add(connection, RemovalKind.ROWS, [int(receipt, 16)], now, receipt)
 
     @classmethod
+    def has_left_rows(cls, connection: Connection, number_hash: bytes) -> bool:
+        """Whether rows of batches may hold the number still: an erasure was interrupted."""
+        is_left = cls.is_of_number(number_hash) & (cls.kind == RemovalKind.ROWS)
+        return connection.scalar(select(cls.row_id).where(is_left).limit(1)) is not None
+
+    @classmethod
     def is_of_number(cls, number_hash: bytes) -> ColumnElement[bool]:
         """Match the rows of all erasures of a number."""
         receipts = select(Erasure.receipt).where(Erasure.number_hash == number_hash)

@@ -110,6 +110,8 @@ def erase_rows(connection: Connection, number: str, found: FoundRows) -> ErasedR
     is_checking = Batch.state == BatchState.CHECKING
     checking_ids = connection.scalars(select(Batch.id).where(is_checking)).all()
     _delete_files(connection)
+    _check_resends_anew(connection)
+    _blank_headings(connection, number)
     versions = _read_versions(connection)
     changed_ids = {n for n, version in versions.items() if found.versions.get(n) != version}
     is_changed = BatchRow.batch_id.in_(changed_ids.union(checking_ids))
@@ -214,10 +216,28 @@ def _count_good_rows(connection: Connection, batch_ids: Sequence[int]) -> None:
 def _delete_files(connection: Connection) -> None:
     """Delete all files; those that are not read yet have to be uploaded again."""
     has_file = Batch.id.in_(select(BatchFile.batch_id))
-    is_ready = Batch.state == BatchState.READY
-    ready_ids = connection.scalars(select(Batch.id).where(has_file, is_ready)).all()
+    # A check that just ends has ended then.
+    query = select(Batch.id, Batch.state).where(has_file).order_by(Batch.id).with_for_update()
+    states = {row.id: row.state for row in connection.execute(query)}
+    unread_ids = [batch_id for batch_id, state in states.items() if state != BatchState.READY]
     refused = {"state": BatchState.REFUSED, "problem": _FILE_ERASED, "choices": []}
-    batch_ids = connection.scalars(
-        update(Batch).where(has_file, ~is_ready).values(refused).returning(Batch.id)
-    )
-    BatchFile.remove(connection, [*ready_ids, *batch_ids])
+    connection.execute(update(Batch).where(Batch.id.in_(unread_ids)).values(refused))
+    BatchFile.remove(connection, list(states))
+
+
+def _check_resends_anew(connection: Connection) -> None:
+    """Have batches that are sent again read their rows anew: a check that goes on has read rows
+    which it has not stored.
+    """
+    is_checked = (Batch.state == BatchState.CHECKING, Batch.resend_of_id.is_not(None))
+    connection.execute(update(Batch).where(*is_checked).values(claimed_until=None))
+
+
+def _blank_headings(connection: Connection, number: str) -> None:
+    """Empty the headings with the number: a file without headings has a person's cells there."""
+    written = WrittenNumber(number)
+    for batch_id, names in connection.execute(select(Batch.id, Batch.column_names)).all():
+        if any(map(written.matches, names)):
+            blanked = ["" if written.matches(name) else name for name in names]
+            change = update(Batch).where(Batch.id == batch_id)
+            connection.execute(change.values(column_names=blanked))

@@ -169,9 +169,7 @@ def count_left(receipt: str) -> int:
 
 def has_left_rows(erasure: Erasure) -> bool:
     """Whether rows of batches may hold the number still, as part of what is left of an erasure."""
-    is_left = PendingRemoval.is_of_number(erasure.number_hash)
-    is_left &= PendingRemoval.kind == RemovalKind.ROWS
-    return db.session.scalar(select(PendingRemoval.row_id).where(is_left).limit(1)) is not None
+    return PendingRemoval.has_left_rows(db.session.connection(), erasure.number_hash)
 
 
 def find_unfinished(number: str) -> tuple[str, int] | None:

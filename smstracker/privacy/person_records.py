@@ -7,8 +7,16 @@ from sqlalchemy import ColumnElement, String, and_, cast, func, literal, select
 from sqlalchemy.engine import Connection
 
 from smstracker.clock import utcnow
-from smstracker.models import Message, RecipientSearch, RefusedCallback, StatusEvent, User
+from smstracker.models import (
+    Message,
+    PendingRemoval,
+    RecipientSearch,
+    RefusedCallback,
+    StatusEvent,
+    User,
+)
 from smstracker.models.messages import reverse_digits
+from smstracker.models.tombstones import HashedKind, keyed_hash
 from smstracker.privacy.batch_rows import FoundRows, count_unread_files, find_rows
 from smstracker.privacy.number_text import WrittenNumber
 from smstracker.privacy.personal_columns import PERSONAL
@@ -30,6 +38,7 @@ class PersonRecords:
     search_handles: Sequence[str]
     batch_rows: FoundRows
     unread_file_count: int
+    is_interrupted: bool = False  # an erasure, which has not come to all rows of batches
 
     def counts(self) -> dict[str, int]:
         """Count the records of each kind, by the kind's displayed name."""
@@ -45,7 +54,7 @@ class PersonRecords:
 
     @property
     def is_empty(self) -> bool:
-        return not any(self.counts().values())
+        return not (self.is_interrupted or any(self.counts().values()))
 
 
 def find_records(connection: Connection, number: str) -> PersonRecords:
@@ -72,6 +81,9 @@ def find_records(connection: Connection, number: str) -> PersonRecords:
         ).all(),
         batch_rows=find_rows(connection, number),
         unread_file_count=count_unread_files(connection),
+        is_interrupted=PendingRemoval.has_left_rows(
+            connection, keyed_hash(connection, HashedKind.NUMBER, number)
+        ),
     )
 
 
