@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import time_machine
+from flask import Flask
 
-from smstracker.backups.backup_file import BackupError, new_file
+from smstracker.backups.backup_file import BackupError, new_file, private_part
+from smstracker.clock import DAY, utcnow
 from smstracker.commands.backup import _check_readable
+from smstracker.doctor.privacy_checks import check_privacy
 
 NOBODY = 65534
 FILE_NAMES = ("backup", "of Monday; true")
@@ -66,3 +70,17 @@ def test_backup_that_cannot_be_written_names_a_folder_that_can(folder: Path, nam
 def test_backup_that_is_not_there_is_told_as_that(tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="is not there, or is no file"):
         _check_readable(tmp_path / "none")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_doctor_names_what_a_killed_restore_has_left(app: Flask) -> None:
+    database = Path(app.config["SETTINGS"].database_url.removeprefix("sqlite:///"))
+    with pytest.raises(KeyboardInterrupt), private_part(database) as part:
+        left = part.rename(f"{part}-killed")  # no longer found by who deletes it
+        raise KeyboardInterrupt
+    with app.app_context():
+        assert list(check_privacy()) == []
+        with time_machine.travel(utcnow() + 2 * DAY):
+            [result] = check_privacy()
+    assert result.detail.startswith(f"{left} is left of a backup or restore that was killed")
+    assert result.fix == "delete it"

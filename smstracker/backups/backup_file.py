@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+PART_SUFFIX = ".part"
+
 
 class BackupError(Exception):
     """A backup cannot be made or restored; the text says why and what to do."""
@@ -28,7 +30,7 @@ def private_part(path: Path) -> Iterator[Path]:
     Raises BackupError if it cannot be made.
     """
     try:
-        file, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
+        file, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=PART_SUFFIX, dir=path.parent)
     except OSError as error:
         folder = path.parent.absolute()
         reason = f"{folder} cannot be written: {error.strerror}."
