@@ -273,16 +273,17 @@ def test_full_disk_of_the_backup_is_not_told_as_that_of_the_database(
     assert (result.exit_code, f"{tmp_path / 'a'} cannot be written" in result.output) == (1, True)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_ended_backup_leaves_no_part(
-    make_app: MakeApp, app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_app: MakeApp, app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     folder = tmp_path / "backups"
     folder.mkdir()
-    former = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(backup_file, "_sync", lambda _path: signal.raise_signal(signal.SIGTERM))
-    assert run(make_app, "backup", folder / "a").exit_code == 143
+    former = signal.getsignal(number)
+    monkeypatch.setattr(backup_file, "_sync", lambda _path: signal.raise_signal(number))
+    assert run(make_app, "backup", folder / "a").exit_code == 128 + number
     assert not list(folder.iterdir())
-    assert signal.getsignal(signal.SIGTERM) is former
+    assert signal.getsignal(number) is former
 
 
 def test_database_of_another_program_changes_nothing(

@@ -118,3 +118,17 @@ def test_upload_that_ends_early_saves_nothing(server: Flask) -> None:
         peer.shutdown(socket.SHUT_WR)
         answer = receive(peer)
     assert answer.startswith("HTTP/1.1 400 "), answer[:200]
+
+
+@pytest.mark.slow
+def test_upload_without_a_length_is_refused_in_words(server: Flask) -> None:
+    """Browsers send one; a proxy that does not know it yet may not."""
+    person, cookie = signed_in(server)
+    data = body(person, people(20_000))
+    lines = head(cookie, len(data)).replace(
+        b"Content-Length: %d" % len(data), b"Transfer-Encoding: chunked"
+    )
+    with connect(server, lines) as peer:
+        peer.sendall(b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data))
+        answer = receive(peer)
+    assert answer.startswith("HTTP/1.1 413 "), answer[:200]

@@ -263,8 +263,11 @@ def _bring_up_to_date(
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Say errors in plain words. SIGTERM ends as an error does, so that no part stays behind."""
-    former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    """Say errors in plain words. Signals end as an error does, so that no part stays behind."""
+    formers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, former in formers.items():
+        if former is not signal.SIG_IGN:  # as nohup does
+            signal.signal(number, lambda number, _frame: sys.exit(128 + number))
     try:
         yield
     except BackupError as error:
@@ -279,7 +282,8 @@ def _plain_errors() -> Iterator[None]:
     except sqlite3.Error as error:
         raise click.ClickException((explain(error) or UNREACHABLE).sentence) from error
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number, former in formers.items():
+            signal.signal(number, former)
 
 
 def _check_readable(path: Path) -> None:

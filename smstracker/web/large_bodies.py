@@ -88,7 +88,7 @@ def skim_fields() -> MultiDict[str, str]:
     decoder = MultipartDecoder(boundary, max_parts=MAX_PARTS)
     name, value, size, headers_size = None, bytearray(), 0, 0
     # The body ends early, is no form, or one of too many parts.
-    with suppress(ValueError, RequestEntityTooLarge):
+    with suppress(ValueError, OSError, RequestEntityTooLarge):
         for part in _read_parts(decoder):
             if isinstance(part, Field | File):
                 name = part.name if isinstance(part, Field) else None
