@@ -150,7 +150,7 @@ def find_limit_problem(batch: Batch, now: datetime) -> str | None:
     if batch.good_count > limit:
         return (
             f"You can send {limit:,} messages a day, and this batch has {batch.good_count:,}. "
-            "Divide the batch, or ask an administrator to raise the limit."
+            "Divide the batch, or ask an administrator to raise SEND_LIMIT_PER_DAY."
         )
     remaining = max(limit - count_of_day(batch.owner_id, now), 0)
     if batch.good_count <= remaining:
