@@ -379,6 +379,7 @@ def test_backlog_counts_no_time_of_a_paused_batch(app: Flask, alice: Person) -> 
         with app.app_context(), db.engine.begin() as connection:
             backlog = outbox.read_backlog(connection, utcnow())
         assert (backlog.waiting, backlog.oldest_at is not None) == (2, is_waiting)
+        assert backlog.in_halted_batches == (0 if is_waiting else 2)
 
 
 def test_batch_is_done_when_nothing_of_it_waits(app: Flask, alice: Person) -> None:

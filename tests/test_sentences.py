@@ -75,6 +75,11 @@ REPORTS: list[tuple[str, Change, Change]] = [
         {"backlog": OutboxCounts(3, 1, NOW), "paused_senders": 1},
         {"backlog": OutboxCounts(3, 0, NOW)},
     ),
+    (
+        "ok outbox: 3 messages to be sent, 2 of them in batches that are paused or in quiet hours. ",
+        {"backlog": OutboxCounts(3, 0, NOW, in_halted_batches=2)},
+        {"backlog": OutboxCounts(3, 0, NOW)},
+    ),
     ("ok outbox: nothing waits to be sent. ", {}, {"backlog": OutboxCounts(1, 0, NOW)}),
     (
         "ok outbox: nothing waits to be sent; a restore holds 2: the senders edit or cancel them. ",

@@ -106,13 +106,18 @@ def _check_outbox(report: ConnectionReport) -> CheckResult:
         age = format_duration(report.at - report.stuck_since)
         detail = f"a message could be sent for {age}, but no worker takes it"
         return problem("outbox", detail, RESTART_WORKER)
-    messages = format_count(backlog.waiting, "message")
-    scheduled = f", {backlog.scheduled:,} of them for a later time" if backlog.scheduled else ""
-    paused = f"; {format_count(report.paused_senders, 'sender')} paused"
-    detail = f"{messages} to be sent{scheduled}{paused if report.paused_senders else ''}"
-    held = f"; a restore holds {backlog.held:,}: the senders edit or cancel them"
-    detail = detail if backlog.waiting else "nothing waits to be sent"
-    return ok("outbox", f"{detail}{held if backlog.held else ''}")
+    detail = "nothing waits to be sent"
+    if backlog.waiting:
+        detail = f"{format_count(backlog.waiting, 'message')} to be sent"
+        if backlog.scheduled:
+            detail += f", {backlog.scheduled:,} of them for a later time"
+        if count := backlog.in_halted_batches:
+            detail += f", {count:,} of them in batches that are paused or in quiet hours"
+        if report.paused_senders:
+            detail += f"; {format_count(report.paused_senders, 'sender')} paused"
+    if backlog.held:
+        detail += f"; a restore holds {backlog.held:,}: the senders edit or cancel them"
+    return ok("outbox", detail)
 
 
 def _check_tokens(report: ConnectionReport) -> CheckResult:

@@ -92,14 +92,15 @@ SENDER_KEY = func.coalesce(Message.messaging_service_sid, Message.sender)
 @dataclass(frozen=True, slots=True)
 class OutboxCounts:
     """The messages that wait to be sent; `scheduled` ones wait for their time. `oldest_at` is from
-    when the first may go, without those of batches that wait for people or for the end of quiet
-    hours. `held` ones are not among them: a restore holds them until their senders come.
+    when the first may go, without those `in_halted_batches`, which wait for people or for the end of
+    quiet hours. `held` ones are not among them: a restore holds them until their senders come.
     """
 
     waiting: int
     scheduled: int
     oldest_at: datetime | None
     held: int = 0
+    in_halted_batches: int = 0
 
 
 def claim(connection: Connection, limit: int, now: datetime) -> list[OutboxMessage]:
@@ -131,7 +132,9 @@ def read_backlog(connection: Connection, now: datetime) -> OutboxCounts:
     moves = or_(Message.batch_id.is_(None), Message.batch_id.in_(lanes))
     oldest = func.min(Message.send_at, type_=UtcDateTime()).filter(moves)
     waiting = func.count(Message.send_at)
-    query = select(waiting, scheduled, oldest, func.count() - waiting).where(is_in_outbox())
+    halted = waiting - waiting.filter(moves)
+    columns = (waiting, scheduled, oldest, func.count() - waiting, halted)
+    query = select(*columns).where(is_in_outbox())
     return OutboxCounts(*connection.execute(query).one())
 
 
