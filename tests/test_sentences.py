@@ -76,7 +76,8 @@ REPORTS: list[tuple[str, Change, Change]] = [
         {"backlog": OutboxCounts(3, 0, NOW)},
     ),
     (
-        "ok outbox: 3 messages to be sent, 2 of them in batches that are paused or in quiet hours. ",
+        "ok outbox: 3 messages to be sent, "
+        "2 of them in batches that are paused or in quiet hours. ",
         {"backlog": OutboxCounts(3, 0, NOW, in_halted_batches=2)},
         {"backlog": OutboxCounts(3, 0, NOW)},
     ),

@@ -92,8 +92,8 @@ SENDER_KEY = func.coalesce(Message.messaging_service_sid, Message.sender)
 @dataclass(frozen=True, slots=True)
 class OutboxCounts:
     """The messages that wait to be sent; `scheduled` ones wait for their time. `oldest_at` is from
-    when the first may go, without those `in_halted_batches`, which wait for people or for the end of
-    quiet hours. `held` ones are not among them: a restore holds them until their senders come.
+    when the first may go, without those `in_halted_batches`, which wait for people or for the end
+    of quiet hours. `held` ones are not among them: a restore holds them until their senders come.
     """
 
     waiting: int
