@@ -1,6 +1,7 @@
 """Messages that are saved together: each once, within the limits, and none for another's fault."""
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -170,6 +171,26 @@ def test_sends_that_come_before_their_turn_share_a_transaction(
         assert [answer.status_code for answer in answers] == [202] * 12
     assert sizes == [12]
     assert len(program.messages()) == 13
+
+
+def test_owner_whose_row_is_locked_takes_not_all_threads(make_app: MakeApp) -> None:
+    app = make_app(SEND_LIMIT_PER_MINUTE="1000", WEB_THREADS="4")
+    program = Program(app)
+    program.send("k")  # the first use of a token is noted, which would wait for the lock
+    with ThreadPoolExecutor(12) as threads:
+        with app.app_context(), writing():
+            lock_owners([program.owner_id])
+            requests = [threads.submit(program.send, f"k{n}") for n in range(12)]
+            wait_until(lambda: sum(request.done() for request in requests) == 8)
+            refused = {request for request in requests if request.done()}
+        answers = [request.result() for request in requests]
+    codes = Counter(answer.status_code for answer in answers)
+    assert codes == {202: 4, 503: 8}
+    [told] = {answer.json["detail"] for answer in answers if answer.status_code == 503}
+    assert told.endswith("Nothing was saved.")
+    assert all(request.result().headers["Retry-After"] == "2" for request in refused)
+    assert len(program.messages()) == 5
+    assert program.send("k11").status_code in (200, 202)
 
 
 def test_group_has_a_limit(make_app: MakeApp, sizes: list[int]) -> None:

@@ -9,7 +9,7 @@ from math import ceil
 from sqlalchemy import bindparam, select
 
 from smstracker.api import problem_kinds
-from smstracker.api.send_groups import save_message
+from smstracker.api.send_groups import TooManySavedError, save_message
 from smstracker.api.send_request import read_send_request
 from smstracker.api.sender_choice import check_sender
 from smstracker.clock import format_wait
@@ -68,6 +68,10 @@ def _save(draft: Draft) -> Message:
     except SendLimitError as error:
         detail = f"This user has reached the limit of {error.words}"
         raise _limit_problem(detail, error.wait) from error
+    except TooManySavedError as error:
+        detail = "As many messages of this user wait to be saved as may. Nothing was saved."
+        headers = {"Retry-After": "2"}
+        raise ProblemError(problem_kinds.TOO_MANY_WAIT, detail, headers=headers) from error
     except OwnLimitError as error:
         detail = "This token has reached its own limit of messages"
         raise _limit_problem(detail, error.wait) from error

@@ -21,11 +21,17 @@ from smstracker.models.message_drafts import (
 )
 from smstracker.models.messages import Message
 from smstracker.models.send_limits import NotSavedError
+from smstracker.web.waiting_threads import waiting_threads
 
 EXTENSION = "api_send_groups"
+FREE_WAIT = 0.5  # seconds, after which a thread counts as one that waits
 MAX_GROUP = 50  # messages; callbacks wait for the transaction on SQLite
 
 Outcome = Message | NotSavedError
+
+
+class TooManySavedError(NotSavedError):
+    """As many threads wait as may, while messages of the same owner cannot be saved."""
 
 
 @dataclass(eq=False, slots=True)
@@ -56,10 +62,12 @@ class SendGroups:
         self._waiting: dict[int, list[_Waiting]] = {}
 
     def save(self, draft: Draft) -> Message:
-        """Save and commit a draft. Raises what `create_all` gives, or what went wrong."""
+        """Save and commit a draft. Raises what `create_all` gives, TooManySavedError, or what went
+        wrong.
+        """
         waiting = _Waiting(draft)
-        if not self._begin(waiting):
-            waiting.wake.wait()
+        if not self._begin(waiting) and not waiting.wake.wait(FREE_WAIT):
+            self._wait_on(waiting)
         if not waiting.is_over:
             self._save_group(waiting)
         if waiting.error is not None:
@@ -67,6 +75,31 @@ class SendGroups:
         if isinstance(waiting.outcome, NotSavedError):
             raise waiting.outcome
         return cast(Message, waiting.outcome)
+
+    def _wait_on(self, waiting: _Waiting) -> None:
+        """Wait in one of the threads that may; without one, give up unless it is just being saved.
+
+        Else an owner whose row is locked could take all threads of a process.
+        """
+        threads = waiting_threads()
+        if threads.enter():
+            try:
+                waiting.wake.wait()
+            finally:
+                threads.leave()
+        elif self._withdraw(waiting):
+            raise TooManySavedError
+        else:
+            waiting.wake.wait()
+
+    def _withdraw(self, waiting: _Waiting) -> bool:
+        """Take a draft out of the queue; False if somebody has taken it to save it."""
+        with self._lock:
+            queue = self._waiting.get(waiting.draft.owner_id, [])
+            is_queued = waiting in queue
+            if is_queued:
+                queue.remove(waiting)
+            return is_queued
 
     def _begin(self, waiting: _Waiting) -> bool:
         """Return whether this thread saves, because no other does; else the draft waits."""
