@@ -11,13 +11,21 @@ import pytest
 
 # Debian's packages for all tests: `.ci/run` installs them, the README names them.
 BROWSER_PACKAGES = ("chromium", "libatomic1")
+# The journeys run in three engines, each with its driver.
+ENGINE_PACKAGES = {
+    "chromedriver": "chromium-driver",
+    "firefox-esr": "firefox-esr",
+    "WebKitWebDriver": "webkit2gtk-driver",
+    "Xvfb": "xvfb",
+}
 # The files of deploy/ are tried with these.
 DEPLOYMENT_PACKAGES = {
     "nginx": "nginx-light",
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
 }
-PACKAGES = (*BROWSER_PACKAGES, "curl", "openssl", *DEPLOYMENT_PACKAGES.values())
+PACKAGES = (*BROWSER_PACKAGES, *ENGINE_PACKAGES.values(), "curl", "openssl")
+PACKAGES += tuple(DEPLOYMENT_PACKAGES.values())
 INSTALL = "sudo apt install"
 
 

@@ -1,6 +1,9 @@
-"""Windows of a real Chromium. The pages are the same on both databases, so SQLite is enough."""
+"""Windows of real browsers: of Chromium by Playwright, and of three engines by selenium.
 
-from collections.abc import Iterator
+The pages are the same on both databases, so SQLite is enough.
+"""
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,9 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 from smstracker.clock import utcnow
 from smstracker.models.messages import Message
+from tests.browser.engines import ENGINES, Engine
 from tests.browser.steps import NewPage, sign_in
+from tests.browser.windows import Window
 from tests.clients import Person
 from tests.machine import need
 from tests.served_apps import ServedApp, serve_installations
@@ -84,3 +89,27 @@ def page(new_page: NewPage, live: Flask, message: Message) -> Page:
     sign_in(page, live)
     page.evaluate("window.sameDocument = true")
     return page
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    """One browser of each engine, which runs for all its tests."""
+    browser = ENGINES[request.param](tmp_path_factory.mktemp(request.param))
+    yield browser
+    browser.stop()
+
+
+@pytest.fixture
+def open_window(engine: Engine, live: Flask) -> Iterator[Callable[..., Window]]:
+    """Open a window of the app in each engine; a complaint of any console fails the test."""
+    engine.attach(live)
+
+    def open_window(width: int = 1280, height: int = 900) -> Window:
+        return engine.open_window(live.config["SETTINGS"].public_base_url, width, height)
+
+    yield open_window
+    complaints = engine.read_console()
+    engine.close_windows()
+    assert complaints == []
