@@ -1,4 +1,4 @@
-"""In a real Chromium: the whole journey, with and without script and by keyboard alone."""
+"""In a real Chromium: the whole journey, with and without script."""
 
 import random
 from datetime import timedelta
@@ -62,20 +62,6 @@ def test_journey_without_script(
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     page.goto("/messages")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-
-
-def test_journey_by_keyboard_alone(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
-    page = new_page()
-    sign_in_by_mail(page, live, inbox)
-    page.goto("/messages/new")
-    page.keyboard.type("+15005550006")
-    page.keyboard.press("Tab")
-    page.keyboard.type("Typed without a mouse")
-    for _pictures_later_send in range(3):
-        page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Send")).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered to")
 
 
 def test_code_signs_in(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
