@@ -1,10 +1,11 @@
 """In each engine: the layer that drives it reads its console and sets its size."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.browser.engines import Engine
+from tests.browser.engines import ENGINES, Engine
 from tests.browser.windows import Window
 
 pytestmark = pytest.mark.slow
@@ -45,3 +46,20 @@ def test_windows_share_a_session_and_have_their_sizes(
         assert shown == [width, "visible"]
     first.script("document.cookie = 'shared=1'")
     assert "shared=1" in second.script("return document.cookie")
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("chromium", "chromium"),
+        ("firefox", "firefox-esr"),
+        ("webkit", "webkit2gtk-driver"),
+    ],
+)
+def test_missing_engine_is_told_with_the_command_that_adds_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, command: str
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match=f"To add it: sudo apt install {command}$"):
+        ENGINES[name](tmp_path / name)
