@@ -5,6 +5,7 @@ The pages are the same on both databases, so SQLite is enough.
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from flask import Flask
@@ -12,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 from smstracker.clock import utcnow
 from smstracker.models.messages import Message
+from smstracker.worker.loop import Worker
 from tests.browser.engines import ENGINES, Engine
 from tests.browser.steps import NewPage, sign_in
 from tests.browser.windows import Window
@@ -70,6 +72,21 @@ def new_page(browser: Browser, live: Flask) -> Iterator[NewPage]:
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def running_worker(live: Flask) -> Iterator[None]:
+    worker = Worker()
+
+    def run() -> None:
+        with live.app_context():
+            worker.run()
+
+    thread = Thread(target=run)
+    thread.start()
+    yield
+    worker.stop()
+    thread.join()
 
 
 @pytest.fixture

@@ -94,10 +94,9 @@ class Engine(ABC):
 
     def downloaded(self) -> Path | None:
         """The only file that was downloaded, once it is whole; the next one needs it gone."""
-        files = [file for file in self.downloads.iterdir() if file.stat().st_size]
-        if len(files) != 1 or files[0].suffix in UNFINISHED:
-            return None
-        return files[0]
+        files = list(self.downloads.iterdir())
+        is_whole = [not (file.name.startswith(".") or file.suffix in UNFINISHED) for file in files]
+        return files[0] if is_whole == [True] and files[0].stat().st_size else None
 
     def stop(self) -> None:
         self.driver.quit()
@@ -150,6 +149,7 @@ class Firefox(Engine):
         preferences: dict[str, str | int] = {
             "browser.download.dir": str(self.downloads),
             "browser.download.folderList": 2,
+            "browser.download.alwaysOpenPanel": False,  # it would take the focus
             "services.settings.server": "data:,#remote-settings-dummy/v1",  # calls nobody
         }
         for name, value in preferences.items():
@@ -196,7 +196,7 @@ class WebKit(Engine):
         driver = need("WebKitWebDriver", ENGINE_PACKAGES["WebKitWebDriver"])
         self._screen, display = _start_screen()
         options = webdriver.WebKitGTKOptions()
-        options.binary_location = str(next(Path("/usr/lib").glob("*/webkit2gtk-4.1/MiniBrowser")))
+        options.binary_location = str(next(Path("/usr/lib").glob("*/webkit*gtk-*/MiniBrowser")))
         options.add_argument("--automation")
         options.set_capability("browserName", "MiniBrowser")
         environment = self.environment | {"DISPLAY": display, "NO_AT_BRIDGE": "1"}
@@ -208,7 +208,11 @@ class WebKit(Engine):
         with warnings.catch_warnings():  # selenium uses a class of its own as it should not
             warnings.simplefilter("ignore", DeprecationWarning)
             service = WebKitService(driver, log_output=log, env=environment)
-            return webdriver.WebKitGTK(options, service)
+            try:
+                return webdriver.WebKitGTK(options, service)
+            except BaseException:
+                self._end_screen()
+                raise
 
     def attach(self, app: Flask) -> None:
         ConsoleListener(app, self._complaints)
@@ -219,6 +223,9 @@ class WebKit(Engine):
 
     def stop(self) -> None:
         super().stop()
+        self._end_screen()
+
+    def _end_screen(self) -> None:
         self._screen.terminate()
         self._screen.wait()
 

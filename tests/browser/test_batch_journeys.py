@@ -1,8 +1,6 @@
 """In a real Chromium: a file of people becomes messages, with script and without."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from flask import Flask
@@ -10,29 +8,13 @@ from playwright.sync_api import Page, expect
 
 from smstracker.batches.table import MAX_FILE_BYTES
 from smstracker.simulator import SimulatorServer
-from smstracker.worker.loop import Worker
 from tests.batches import number
 from tests.browser.axe_rules import ALL_RULES, examine
 from tests.browser.steps import NewPage, sign_in
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("running_worker")]
 
 PEOPLE = f"phone,name\n{number(1)},Ann\n{number(2)},Zoë\n12,Bad\n"
-
-
-@pytest.fixture(autouse=True)
-def running_worker(live: Flask) -> Iterator[None]:
-    worker = Worker()
-
-    def run() -> None:
-        with live.app_context():
-            worker.run()
-
-    thread = Thread(target=run)
-    thread.start()
-    yield
-    worker.stop()
-    thread.join()
 
 
 def upload(page: Page) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SECONDS = 15.0
-MAX_TABS = 80
+MAX_TURNS = 30
 # A page that goes away while it is asked, or that is drawn anew.
 PASSING = (StaleElementReferenceException, JavascriptException, ElementNotInteractableException)
 CONTROLS = "a, button, summary, input, select, textarea, [tabindex]"
@@ -39,12 +39,15 @@ if (name === null) return shown[0];
 return shown.find((element) => nameOf(element) === name)
   ?? shown.find((element) => nameOf(element).startsWith(name));
 """
-# Where an element is from the focus: 0 here, 1 behind it, -1 before it.
-DIRECTION = """
-const [element] = arguments, focus = document.activeElement;
-if (focus === element) return 0;
-const isBefore = focus.compareDocumentPosition(element) & Node.DOCUMENT_POSITION_PRECEDING;
-return isBefore && focus !== document.body ? -1 : 1;
+# How many controls an element is behind the focus; below 0: before it.
+DISTANCE = """
+const [element, controls] = arguments, focus = document.activeElement;
+const mayHaveFocus = (control) => control.tabIndex >= 0 && !control.disabled
+  && control.checkVisibility();
+const order = [...document.querySelectorAll(controls)].filter((control) =>
+  control === focus || control === element || mayHaveFocus(control));
+if (focus === document.body) return order.indexOf(element) + 1;
+return order.indexOf(element) - order.indexOf(focus);
 """
 TEXT = """
 return [...document.querySelectorAll(arguments[0])].map((element) => element.innerText).join(" ")
@@ -97,7 +100,7 @@ class Window:
         try:
             return waiting.until(lambda _driver: condition())  # type: ignore[return-value]
         except TimeoutException:
-            text = self.script("return document.body.innerText")
+            text = self.text("main")
             raise AssertionError(f"{self.engine.name}: no {what} at {self.path}\n{text}") from None
 
     def find(self, name: str | None, selector: str = CONTROLS) -> Any:
@@ -115,34 +118,57 @@ class Window:
     def sees_no(self, words: str, selector: str = "body") -> None:
         self.until(lambda: words not in self.text(selector), f"{selector} without “{words}”")
 
+    def count(self, selector: str) -> int:
+        return int(
+            self.script("return document.querySelectorAll(arguments[0]).length", selector) or 0
+        )
+
     def press(self, *keys: str) -> None:
         """Press keys one after another, wherever the focus is."""
         ActionChains(self.driver, duration=0).send_keys(*keys).perform()
 
-    def press_with(self, modifier: str, key: str) -> None:
+    def press_with(self, modifier: str, keys: str) -> None:
         actions = ActionChains(self.driver, duration=0)
-        actions.key_down(modifier).send_keys(key).key_up(modifier).perform()
+        actions.key_down(modifier).send_keys(keys).key_up(modifier).perform()
 
     def reach(self, name: str, selector: str = CONTROLS) -> Any:
         """Move the focus by Tab alone to a control."""
-        for _ in range(MAX_TABS):
-            element = self.find(name, selector)
-            direction = self.script(DIRECTION, element)
-            if not direction:
+        for _ in range(MAX_TURNS):
+            element, distance = self.until(lambda: self._locate(name, selector), f"“{name}”")
+            if not distance:
                 return element
-            if direction > 0:
-                self.press(Keys.TAB)
+            # Half of the way, because not all that may have the focus gets it.
+            tabs = Keys.TAB * ((abs(distance) + 1) // 2)
+            if distance > 0:
+                self.press(tabs)
             else:
-                self.press_with(Keys.SHIFT, Keys.TAB)
+                self.press_with(Keys.SHIFT, tabs)
         raise AssertionError(f"{self.engine.name}: Tab does not lead to “{name}” at {self.path}")
+
+    def _locate(self, name: str, selector: str) -> tuple[Any, int]:
+        element = self.find(name, selector)
+        return element, self.script(DISTANCE, element, CONTROLS)
 
     def use(self, name: str, selector: str = CONTROLS) -> None:
         """Press a link, a button or a summary, or tick a box."""
         if self.by_keyboard:
-            is_box = self.reach(name, selector).get_attribute("type") in ("checkbox", "radio")
+            [is_box] = self.until(lambda: [self._is_box(name, selector)], f"“{name}”")
             self.press(Keys.SPACE if is_box else Keys.ENTER)
         else:
             self.until(lambda: self._click(name, selector), f"“{name}” to click")
+
+    def _is_box(self, name: str, selector: str) -> bool:
+        return self.reach(name, selector).get_attribute("type") in ("checkbox", "radio")
+
+    def follow(self, name: str, selector: str = CONTROLS) -> None:
+        """Use a control, and wait for the page that follows, also where it looks the same."""
+        self.script("window.isLeft = true")
+        self.use(name, selector)
+        self.until(lambda: not self.script("return window.isLeft"), f"page behind “{name}”")
+
+    def submit(self, name: str) -> None:
+        """Press a button; a link of the same name is left alone."""
+        self.use(name, "button")
 
     def _click(self, name: str, selector: str) -> bool:
         self.find(name, selector).click()
