@@ -207,6 +207,7 @@ def test_sign_out_in_another_process_ends_the_stream(
         with other.app_context():
             db.session.execute(text("DELETE FROM user_session"))
             db.session.commit()
+        assert reader.next() == ["*"]  # the page fetches, and learns that it is signed out
         assert reader.next() == []
 
 

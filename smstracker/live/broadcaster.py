@@ -216,7 +216,7 @@ class Broadcaster:
         self._checked_at = now
         for stream in streams:
             if stream.session_hash not in open_hashes:
-                stream.end()
+                stream.end_session()
 
 
 def init_app(app: Flask) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 RETRY_MS = 2000  # before the browser opens a broken stream again
 # A stream that ends as planned is opened again at once, or its reader would miss seconds.
 RESUME_MS = 100
+# By then the page has learned that nobody is signed in, and opens none.
+SIGNED_OUT_MS = 10_000
 HEARTBEAT = 15.0  # seconds; shorter than the timeout of any proxy
 LIFETIME = 150.0  # seconds, plus or minus a fifth, so that not all come back at once
 # A page with more changes than this reloads all its rows.
@@ -53,6 +55,7 @@ class Stream:
         self._condition = Condition()
         self._due_at = 0.0  # without changes: opening, heartbeat or end
         self._ends_at = time.monotonic() + LIFETIME * random.uniform(0.8, 1.2)
+        self._reopens_after = RESUME_MS
 
     def add_changes(self, ids: Iterable[str]) -> None:
         """Note changed messages; written at the next `wake`."""
@@ -70,6 +73,13 @@ class Stream:
         with self._condition:
             self._is_awake = bool(self._ids) or self._all_changed
         self.on_due()
+
+    def end_session(self) -> None:
+        """End after one more event, at which the page fetches and learns that it is signed out."""
+        with self._condition:
+            self.mark_all_changed()
+        self._ends_at, self._reopens_after = time.monotonic(), SIGNED_OUT_MS
+        self.wake()
 
     def end(self) -> None:
         self.is_over = True
@@ -109,7 +119,7 @@ class Stream:
         now = time.monotonic()
         retry = "" if self._due_at else f"retry: {RETRY_MS}\n"
         if now >= self._ends_at:
-            self.is_over, retry = True, f"retry: {RESUME_MS}\n"
+            self.is_over, retry = True, f"retry: {self._reopens_after}\n"
         self._due_at = min(now + HEARTBEAT, self._ends_at)
         return f"{retry}{self._event(now)}".encode()
 
