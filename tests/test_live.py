@@ -3,6 +3,7 @@
 # Fixtures are imported.
 # ruff: noqa: F811
 
+import re
 import threading
 import time
 
@@ -329,3 +330,14 @@ def test_page_beyond_the_oldest_message_offers_no_new_ones(alice: Person) -> Non
     page = alice.get(f"/messages?before={oldest.public_id}").text
     assert "No older messages" in page
     assert "data-newest" not in page
+
+
+def test_page_of_a_former_reader_is_answered_as_signed_out(alice: Person, bob: Person) -> None:
+    page = alice.get("/messages").text
+    paths = re.findall(r'data-(?:stream|rows)="([^"]+)"', page)
+    assert len(paths) == 2
+    for path in paths:
+        assert alice.get(path, buffered=False).status_code == 200
+        response = bob.get(path)
+        assert response.status_code == 302
+        assert "/auth/sign-in" in response.location

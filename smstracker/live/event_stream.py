@@ -132,7 +132,7 @@ class Stream:
             self._is_awake = False
         lines = ": still here\n"
         if all_changed:
-            lines = "event: all\ndata: all\n"
+            lines = "event: all\ndata: null\n"
         elif ids:
             lines = f"event: changed\ndata: {json.dumps(sorted(ids))}\n"
         if all_changed or ids:

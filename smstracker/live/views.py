@@ -23,10 +23,21 @@ from smstracker.messages.send_pauses import find_message_pauses
 from smstracker.models import event_feed
 from smstracker.models.users import digest
 from smstracker.web.guards import for_programs, require_sign_in
+from smstracker.web.request_extensions import login_manager
 from smstracker.web.waiting_threads import waiting_threads
 
 bp = Blueprint("live", __name__)
 bp.before_request(require_sign_in)
+
+
+@bp.before_request
+def _require_same_reader() -> ResponseReturnValue | None:
+    """Answer a page whose reader is no longer the one signed in as if nobody were."""
+    if request.args.get("reader", current_user.reader_id) != current_user.reader_id:
+        refusal: ResponseReturnValue = login_manager.unauthorized()
+        return refusal
+    return None
+
 
 MAX_EVENTS_BEHIND = 10_000  # reading more costs more than the page itself
 MAX_NEW = 99  # the largest number of new messages that a page shows

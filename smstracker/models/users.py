@@ -1,6 +1,7 @@
 """Users and their sessions."""
 
 import hashlib
+import hmac
 import secrets
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
@@ -129,6 +130,12 @@ class User(Model):
     def get_id(self) -> str:
         """Return the session key for the cookie: a session, unlike a user, can be ended here."""
         return self.session_key
+
+    @property
+    def reader_id(self) -> str:
+        """An opaque id by which the scripts of pages tell one reader from another."""
+        key = settings().secret_key.encode()
+        return hmac.digest(key, f"reader {self.id}".encode(), "sha256").hex()[:16]
 
     @classmethod
     def select_by_email(cls, email: str) -> Select[tuple["User"]]:

@@ -184,3 +184,17 @@ def test_response_that_never_comes_does_not_stop_the_page(
         page.clock.run_for(6000)
         page.wait_for_timeout(100)
     expect(row(page, message).locator(".status")).to_have_text("Delivered")
+
+
+def test_page_whose_windows_cannot_share_polls_and_opens_no_stream(
+    page: Page, live: Flask, message: Message
+) -> None:
+    """Over plain http, but for this machine's own address, a browser has no Web Locks."""
+    page.add_init_script("Object.defineProperty(navigator, 'locks', { value: undefined })")
+    page.clock.install()
+    page.reload()
+    streams = RequestCounter(page, STREAM)
+    append_status(live, message, "delivered")
+    advance_clock(page, 6)
+    expect(row(page, message).locator(".status")).to_have_text("Delivered")
+    assert streams.count == 0
