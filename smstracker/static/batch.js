@@ -25,9 +25,11 @@ async function refresh() {
   if (!("refresh" in batch.dataset)) return;
   try {
     const response = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (response.redirected || response.status === 404) return location.reload();
-    if (!response.ok) throw new Error(response.statusText);
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    document.dispatchEvent(new CustomEvent("page-fetched", { detail: page }));
+    if (document.querySelector(".signed-out")) throw new Error("signed out");
+    if (response.status === 404) return location.reload();
+    if (!response.ok) throw new Error(response.statusText);
     interval = batch.dataset.refresh * SECOND;
     if (!isInUse(batch)) show(batch, page);
   } catch {

@@ -73,11 +73,15 @@ function replaceChild(parent, index, successor) {
   return true;
 }
 
-// Returns the document at an address; throws without a connection and on a server error.
+// Returns the document at an address; throws without a connection, on a server error, and if it is
+// another reader's.
 async function fetchDocument(address, signal) {
   const response = await fetch(address, { headers: { Accept: "text/html" }, signal });
   if (response.status >= 500) throw new Error(`status ${response.status}`);
-  return new DOMParser().parseFromString(await response.text(), "text/html");
+  const detail = new DOMParser().parseFromString(await response.text(), "text/html");
+  document.dispatchEvent(new CustomEvent("page-fetched", { detail }));
+  if (document.querySelector(".signed-out")) throw new Error("signed out");
+  return detail;
 }
 
 // Sets the time of the page, from which other scripts compute ages.
@@ -92,7 +96,7 @@ function setPageTime(update) {
 async function refreshMessage(signal) {
   const response = await fetchDocument(location.href, signal);
   const update = response.getElementById("live");
-  // Signed out, or a page of another version: the reader has to press Refresh.
+  // A page of another version: the reader has to press Refresh.
   if (!update || update.children.length !== page.children.length) return false;
   const headline = (part) => part.querySelector("h1").textContent;
   const [before, after] = [headline(page), headline(update)];
@@ -169,7 +173,7 @@ async function refreshLog(ids, signal) {
   if (rowIds.length) address.searchParams.set("ids", rowIds.join(","));
   if (newest !== undefined) address.searchParams.set("newest", newest);
   const update = (await fetchDocument(address, signal)).getElementById("changes");
-  if (!update) return false; // signed out, or another version
+  if (!update) return false; // another version
   const hasChanged = [...update.querySelectorAll("li[data-id]")].map(replaceRow).some(Boolean);
   replacePills(update);
   offerNew(update.dataset.new);
