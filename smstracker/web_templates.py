@@ -30,6 +30,7 @@ from smstracker.sms.gsm_replacements import (
 from smstracker.sms.numbering_plan import format_international
 from smstracker.sms.segments import Segments
 from smstracker.sms.status import Source
+from smstracker.web.form_drafts import draft_address
 from smstracker.web.reader_settings import reader_settings, reader_zone
 
 # The forecast of an MMS, which has no segments; the page passes it to compose.js.
@@ -60,6 +61,7 @@ def init_app(app: Flask) -> None:
         "start_worker": START_WORKER,
         "current_user": current_user,
         "documentation": documentation_url,
+        "draft_address": draft_address,
         "failure_advice": failure_advice,
         "reader_zone": reader_zone,
         "mms_label": MMS_LINE,

@@ -38,6 +38,7 @@ from smstracker.models.batches import (
     SavedText,
 )
 from smstracker.web import guards
+from smstracker.web.form_drafts import redirect_accepted
 from smstracker.web.large_bodies import skim_fields, takes_upload
 from smstracker.web.row_ids import parse_row_id
 from smstracker.web.time_zones import place_names
@@ -276,7 +277,7 @@ def _own_saved_text(public_id: uuid.UUID) -> SavedText:
 
 
 def _show(public_id: uuid.UUID) -> ResponseReturnValue:
-    return redirect(url_for(".batch", public_id=public_id), 303)
+    return redirect_accepted(url_for(".batch", public_id=public_id))
 
 
 def _parse_row_number(text: str) -> int:

@@ -29,6 +29,7 @@ from smstracker.models.audit_log import AuditAction, count_audit
 from smstracker.sms.gsm_replacements import replace_characters
 from smstracker.web import guards
 from smstracker.web.error_pages import database_error, error_page
+from smstracker.web.form_drafts import redirect_accepted
 
 bp = Blueprint("dashboard", __name__)
 bp.before_request(guards.require_sign_in)
@@ -162,7 +163,7 @@ def send() -> ResponseReturnValue:
     except TooManyRequestsError as error:
         page, code = pages.render_send_form(form, 503, describe.busy_notice(error))
         return page, code, {"Retry-After": "10"}
-    return redirect(url_for(".message", public_id=message.public_id), 303)
+    return redirect_accepted(url_for(".message", public_id=message.public_id))
 
 
 @bp.get("/messages/<uuid:public_id>")
@@ -181,7 +182,7 @@ def _save_and_send(form: MessageForm) -> Message:
 
 def _already_sent(form: MessageForm, error: AlreadySentError) -> ResponseReturnValue:
     if error.message is not None and error.is_same_content:
-        return redirect(url_for(".message", public_id=error.message.public_id), 303)
+        return redirect_accepted(url_for(".message", public_id=error.message.public_id))
     form.renew()
     notice = (
         "This form has sent its message already, so nothing was sent now. "

@@ -2,7 +2,7 @@
 
 import uuid
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from smstracker.clock import utcnow
@@ -11,6 +11,7 @@ from smstracker.dashboard.forms import MessageForm
 from smstracker.extensions import db, writing
 from smstracker.models import outbox
 from smstracker.sms.status import OUTBOX
+from smstracker.web.form_drafts import redirect_accepted
 from smstracker.web.guards import require_sign_in
 
 bp = Blueprint("waiting", __name__)
@@ -65,4 +66,4 @@ def cancel(public_id: uuid.UUID) -> ResponseReturnValue:
 
 
 def _show(public_id: uuid.UUID) -> ResponseReturnValue:
-    return redirect(url_for("dashboard.message", public_id=public_id), 303)
+    return redirect_accepted(url_for("dashboard.message", public_id=public_id))

@@ -12,6 +12,7 @@ from smstracker.models import ApiToken, User, UserSession
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.people.forms import SettingsForm
 from smstracker.plurals import format_count
+from smstracker.web.form_drafts import redirect_accepted
 from smstracker.web.guards import require_sign_in
 from smstracker.web.time_zones import place_names
 
@@ -37,7 +38,7 @@ def save() -> ResponseReturnValue:
         form.populate_obj(user)
         user.time_zone = user.time_zone or None
     flash("Your settings are saved.")
-    return redirect(url_for(".settings"), 303)
+    return redirect_accepted(url_for(".settings"))
 
 
 @bp.post("/sessions/<int:session_id>/end")
