@@ -33,8 +33,9 @@ from smstracker.sms.status import Source
 from smstracker.web.form_drafts import draft_address
 from smstracker.web.reader_settings import reader_settings, reader_zone
 
+# No line begins with a dot: the blank before it does not break.
 # The forecast of an MMS, which has no segments; the page passes it to compose.js.
-MMS_LINE = "MMS · charged by the message, not by segments"
+MMS_LINE = "MMS\u00a0· charged by the message, not by segments"
 
 
 def init_app(app: Flask) -> None:
@@ -113,13 +114,13 @@ def brief_source(message: Message) -> str:
 
 def segment_line(count: Segments, is_too_long: bool = False) -> str:
     """The forecast of a text: "GSM-7 · 1 segment · 43 of 160"; compose.js writes the same."""
-    room = "" if is_too_long else f" · {count.units:,} of {count.capacity:,}"
-    return f"{count.encoding} · {format_count(count.count, 'segment')}{room}"
+    room = "" if is_too_long else f"\u00a0· {count.units:,} of {count.capacity:,}"
+    return f"{count.encoding}\u00a0· {format_count(count.count, 'segment')}{room}"
 
 
 def mms_line(text: str, max_characters: int) -> str:
     """The forecast of a message with pictures; compose.js writes the same."""
-    return f"{MMS_LINE} · {len(text):,} of {max_characters:,} characters"
+    return f"{MMS_LINE}\u00a0· {len(text):,} of {max_characters:,} characters"
 
 
 def advice_line(advice: CostAdvice) -> str:

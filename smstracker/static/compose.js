@@ -33,12 +33,12 @@ function filled(sizes, capacity) {
 
 // As `segment_line` of web_templates.py.
 export function segmentLine({ encoding, count, units, room }, isTooLong = false) {
-  const used = isTooLong ? "" : ` · ${thousands(units)} of ${thousands(room)}`;
-  return `${encoding} · ${count} ${count === 1 ? "segment" : "segments"}${used}`;
+  const used = isTooLong ? "" : `\u00a0· ${thousands(units)} of ${thousands(room)}`;
+  return `${encoding}\u00a0· ${count} ${count === 1 ? "segment" : "segments"}${used}`;
 }
 
 export function mmsLine(words, text, longest) {
-  return `${words} · ${thousands([...text].length)} of ${thousands(longest)} characters`;
+  return `${words}\u00a0· ${thousands([...text].length)} of ${thousands(longest)} characters`;
 }
 
 // As `length_problem` of forms.py; empty for a text that one message can hold.
