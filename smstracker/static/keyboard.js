@@ -8,25 +8,9 @@ const hint = document.getElementById("keys-hint");
 const choice = document.getElementById("keys-on");
 const toggle = document.getElementById("keys-switch");
 
-let isOn = readSetting() !== "off";
+let isOn = localStorage[STORAGE_KEY] !== "off";
 // The id of the row focused last; live_page.js may replace its element.
 let lastRow = "";
-
-function readSetting() {
-  try {
-    return localStorage.getItem(STORAGE_KEY);
-  } catch {
-    return null; // no storage: the setting lasts for this page
-  }
-}
-
-function storeSetting(word) {
-  try {
-    localStorage.setItem(STORAGE_KEY, word);
-  } catch {
-    // no storage, as above
-  }
-}
 
 function show() {
   choice.checked = isOn;
@@ -35,7 +19,7 @@ function show() {
 
 function switchTo(on) {
   isOn = on;
-  storeSetting(on ? "on" : "off");
+  localStorage[STORAGE_KEY] = on ? "on" : "off";
   show();
 }
 

@@ -29,27 +29,11 @@ let isAll = false;
 let fetchTimer = 0;
 let fetchedAt = 0;
 let fetching = null; // the AbortController of the fetch under way
-let isPaused = storedMode() === "paused";
+let isPaused = localStorage[STORAGE_KEY] === "paused";
 let isOver = false;
 // { timer, interval, deadline, remaining } while there is no stable stream; `remaining` counts polls
 // once nothing waits. Survives tries for a stream, or MAX_POLLING would start over every minute.
 let poll = null;
-
-function storedMode() {
-  try {
-    return localStorage.getItem(STORAGE_KEY);
-  } catch {
-    return null; // without storage, the choice lasts for this page
-  }
-}
-
-function storeMode(mode) {
-  try {
-    localStorage.setItem(STORAGE_KEY, mode);
-  } catch {
-    // Without storage, the choice lasts for this page.
-  }
-}
 
 // ---- Fetching ----
 
@@ -185,7 +169,7 @@ function offerPause() {
   };
   button.addEventListener("click", () => {
     isPaused = !isPaused;
-    storeMode(isPaused ? "paused" : "live");
+    localStorage[STORAGE_KEY] = isPaused ? "paused" : "live";
     showState();
     document.getElementById("live-status").textContent = isPaused ? PAUSED : "Updates resumed.";
     if (isPaused) fetching?.abort();

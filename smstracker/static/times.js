@@ -45,7 +45,7 @@ function formatShort(moment, local) {
   return isOfThisYear ? shortFormat.format(moment) : local;
 }
 
-let isExact = ownExact !== undefined || readSetting() === "exact";
+let isExact = ownExact !== undefined || localStorage[STORAGE_KEY] === "exact";
 let clockOffset = 0; // ms by which the reader's clock is ahead of the server's
 
 function readServerClock() {
@@ -73,22 +73,6 @@ function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function readSetting() {
-  try {
-    return localStorage.getItem(STORAGE_KEY);
-  } catch {
-    return null; // no storage: the setting lasts for this page
-  }
-}
-
-function storeSetting(word) {
-  try {
-    localStorage.setItem(STORAGE_KEY, word);
-  } catch {
-    // no storage, as above
-  }
-}
-
 function offerExactTimes(footer) {
   const button = document.createElement("button");
   button.type = "button";
@@ -97,7 +81,7 @@ function offerExactTimes(footer) {
   button.textContent = "Exact times";
   button.addEventListener("click", () => {
     isExact = !isExact;
-    storeSetting(isExact ? "exact" : "relative");
+    localStorage[STORAGE_KEY] = isExact ? "exact" : "relative";
     mark();
     show();
   });
