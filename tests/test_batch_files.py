@@ -1,6 +1,9 @@
 """Files of people, read as they come from spreadsheets and programs."""
 
 import io
+import resource
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -244,6 +247,51 @@ def test_a_spreadsheet_that_would_fill_the_memory_is_refused(read: Read) -> None
     assert "damaged or too large" in read_error(
         read, spreadsheets.xlsx({"A": [[1]]}, more_rows=far)
     )
+
+
+@pytest.mark.parametrize(
+    "filling",
+    [
+        *("<row " * 400_000, "f>" + "<c " * 600_000, "f>" + '<c  r="A1"' * 200_000),
+        *("<c" + ' r="A1"' * 300_000 + "f>", 'f><c r="A1"><f></f>' + " " * 2_000_000),
+    ],
+    ids=["rows", "cells", "cells with places", "places", "blanks"],
+)
+def test_a_small_spreadsheet_is_read_soon_whatever_it_holds(read: Read, filling: str) -> None:
+    content = spreadsheets.xlsx({"A": [["phone"]]}, more_rows=f"<!--{filling}-->")
+    assert len(content) < 50_000
+    began = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert read(content) == [(1, ["phone"])]
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert ended.ru_utime - began.ru_utime < sheet_reader.MIN_CPU_SECONDS
+
+
+@pytest.mark.parametrize("start", [b"<", b'<row r="1"', b"<c><f>"])
+def test_what_never_ends_in_a_sheet_is_not_read_again_and_again(start: bytes) -> None:
+    text = b"<row><c>" + start + b" " * sheet_reader.CHUNK_BYTES
+    assert text[sheet_reader._find_cut(text) :].startswith(start)
+    text += b" " * 4 * sheet_reader.CHUNK_BYTES
+    assert sheet_reader._find_cut(text) == len(text)
+
+
+@pytest.mark.parametrize(("megabytes", "seconds"), [(0, 10), (80, 30), (1000, 60)])
+def test_a_spreadsheet_gets_time_in_proportion_to_its_size(megabytes: int, seconds: int) -> None:
+    limit = f"sheet_reader._limit_time({megabytes * 1024**2})"
+    told = f"import resource, sheet_reader; {limit}; print(resource.getrlimit(resource.RLIMIT_CPU))"
+    folder = Path(sheet_reader.__file__).parent
+    command = [sys.executable, "-c", told]
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert ended.stdout == f"{(seconds, seconds)}\n"
+
+
+def test_a_spreadsheet_that_claims_a_size_beyond_reason_is_not_read(read: Read) -> None:
+    content = spreadsheets.xlsx({"A": [["phone"]]})
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        part = archive.getinfo("xl/worksheets/sheet1.xml")
+    size = part.file_size.to_bytes(4, "little")
+    assert content.count(size) == 2
+    claim = (2 * 1024**3).to_bytes(4, "little")
+    assert "damaged or too large" in read_error(read, content.replace(size, claim))
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ with the number of hidden rows.
 
 import io
 import json
+import os
 import re
 import resource
 import sys
@@ -19,7 +20,11 @@ from typing import IO
 import python_calamine as calamine
 
 MEMORY_BYTES = 1024 * 1024 * 1024
-CPU_SECONDS = 60
+CPU_SECONDS = 60  # at most
+MIN_CPU_SECONDS = 10
+# The slowest machine reads several times as much, so only what is made to be slow takes longer.
+BYTES_PER_CPU_SECOND = 4 * 1024 * 1024  # unpacked
+MAX_UNPACKED_BYTES = 1024 * 1024 * 1024
 MAX_SHEETS = 20  # that are looked into
 MAX_CELL = 32_767  # characters: Excel's own limit
 MAX_EXACT_INTEGER = 10**15  # beyond it Excel itself has lost digits
@@ -27,18 +32,19 @@ MAX_MERGED_ROWS = 100_000
 MAX_UNCOMPUTED = 200_000  # cells
 CHUNK_BYTES = 1024 * 1024
 # Of an XLSX file: its sheets with the ids of their parts, the parts, rows that are hidden, and
-# formulas without a result, as programs write them that do not compute.
-SHEET = re.compile(rb"<(?:\w+:)?sheet\b[^>]*>")
-PART = re.compile(rb"<(?:\w+:)?Relationship\b[^>]*>")
+# formulas without a result, as programs write them that do not compute. No tag holds a "<", and
+# what is matched once is not matched again ("*+", "(?>"): the time is in proportion to the size.
+SHEET = re.compile(rb"<(?:\w+:)?sheet\b[^<>]*+>")
+PART = re.compile(rb"<(?:\w+:)?Relationship\b[^<>]*+>")
 ATTRIBUTE = re.compile(rb'\s(?:\w+:)?(name|id|Id|Target)="([^"]*)"')
-ROW = re.compile(rb"<(?:\w+:)?row\b[^>]*>")
+ROW = re.compile(rb"<(?:\w+:)?row\b[^<>]*+>")
 UNCOMPUTED = re.compile(
-    rb'<(?:\w+:)?c\b[^>]*\sr="([A-Z]{1,3})([0-9]{1,7})"[^>]*>\s*'
-    rb"<(?:\w+:)?f\b[^>]*(?:/>|>[^<]*</(?:\w+:)?f>)\s*"
-    rb"(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</(?:\w+:)?v>)?\s*</(?:\w+:)?c>"
+    rb'<(?:\w+:)?c\b(?>[^<>]*?\sr="([A-Z]{1,3})([0-9]{1,7})")[^<>]*+>\s*+'
+    rb"<(?:\w+:)?f\b(?>[^<>]*?(?:/>|>[^<]*+</(?:\w+:)?f>))\s*+"
+    rb"(?:<(?:\w+:)?v\s*+/>|<(?:\w+:)?v>\s*+</(?:\w+:)?v>)?+\s*+</(?:\w+:)?c>"
 )
 INLINE_VALUE = re.compile(
-    rb'(<(?:\w+:)?c\b[^>]{0,200}\st=")inlineStr("[^>]{0,200}>\s{0,20}<(?:\w+:)?v>)'
+    rb'(<(?:\w+:)?c\b[^<>]{0,200}\st=")inlineStr("[^<>]{0,200}>\s{0,20}<(?:\w+:)?v>)'
 )
 MAX_TAG = 1000  # bytes of the beginning of a cell
 ROW_OR_CELL = re.compile(rb"<(?:\w+:)?(?:row|c)\b")
@@ -55,6 +61,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     path, name, max_columns = sys.argv[1:]
     try:
+        _limit_time(_unpacked_bytes(path))
         workbook = _open(path)
         sheets = _find_sheets(workbook, name)
     except calamine.PasswordError:
@@ -71,6 +78,23 @@ def main() -> None:
 
 def _print(value: object) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
+
+
+def _unpacked_bytes(path: str) -> int:
+    """The size that a file claims to have unpacked; XLS holds as much as ten times the XML."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(part.file_size for part in archive.infolist())
+    except zipfile.BadZipFile:
+        return 10 * os.path.getsize(path)
+
+
+def _limit_time(size: int) -> None:
+    """Have the process end when a file takes longer than its size explains."""
+    if size > MAX_UNPACKED_BYTES:
+        raise SystemExit(1)
+    seconds = min(MIN_CPU_SECONDS + size // BYTES_PER_CPU_SECOND, CPU_SECONDS)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 
 
 def _open(path: str) -> calamine.CalamineWorkbook:
@@ -172,14 +196,19 @@ def _read_parts(part: IO[bytes], marks: Marks) -> None:
     rest = b""
     while piece := part.read(CHUNK_BYTES):
         text = rest + piece
-        # The last row or cell may be cut here; none is longer than a few pieces.
-        starts = [match.start() for match in ROW_OR_CELL.finditer(text)]
-        cut = starts[-1] if starts and len(text) - starts[-1] < 4 * CHUNK_BYTES else len(text)
-        # A name of a tag may be cut as well.
-        cut = min(cut, text.rfind(b"<") if text.rfind(b">") < text.rfind(b"<") else cut)
+        cut = _find_cut(text)
         marks.add(text[:cut])
         rest = text[cut:]
     marks.add(rest)
+
+
+def _find_cut(text: bytes) -> int:
+    """Where the last row, cell or tag begins that may go on in the next piece; none is long."""
+    starts = [match.start() for match in ROW_OR_CELL.finditer(text)][-1:]
+    tag = text.rfind(b"<")
+    if text.rfind(b">") < tag:  # not even its name may be whole
+        starts.append(tag)
+    return min((at for at in starts if len(text) - at < 4 * CHUNK_BYTES), default=len(text))
 
 
 def _print_sheet(sheet: calamine.CalamineSheet, max_columns: int, marks: Marks) -> None:
