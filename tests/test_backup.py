@@ -5,6 +5,7 @@ import shutil
 import signal
 import sqlite3
 import stat
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -50,6 +51,7 @@ from tests.batches import (
     upload,
 )
 from tests.clients import Person
+from tests.full_disk import full_disk
 from tests.postgresql_programs import path_to_programs
 from tests.programs import Program
 from tests.serving import close
@@ -505,6 +507,22 @@ def test_postgresql_that_cannot_be_restored_stays_as_it_is(
     result = run(make_app, "restore", path, "--replace")
     assert (result.exit_code, "psql failed: " in result.output) == (1, True), result.output
     assert "no_such_function() does not exist" in result.output
+    assert len(bodies(make_app())) == 1
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_restore_names_the_folder_for_temporary_files_that_is_full(
+    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    alice.has_message()
+    run(make_app, "backup", path)
+    close(app)
+    with full_disk():
+        result = run(make_app, "restore", path, "--replace")
+    assert result.exit_code == 1
+    sentence = f"{tempfile.gettempdir()}, the folder for temporary files, is full."
+    assert sentence in result.output
     assert len(bodies(make_app())) == 1
 
 

@@ -55,7 +55,7 @@ def _describe(batch: Batch) -> dict[str, object]:
         "name": batch.name,
         "state": batch.state,
         "url": external_url("batches.batch", public_id=str(batch.public_id)),
-        "problem": batch.problem or (WAITS if batch.state == BatchState.READY else None),
+        "problem": batch.problem or batch.check_delay or _waits(batch),
         "rows": batch.row_count,
         "valid_rows": batch.good_count,
         "segments": batch.segments,
@@ -66,6 +66,10 @@ def _describe(batch: Batch) -> dict[str, object]:
         "ended_at": batch.ended_at.isoformat() if batch.ended_at else None,
         "simulated": settings().demo,
     }
+
+
+def _waits(batch: Batch) -> str | None:
+    return WAITS if batch.state == BatchState.READY else None
 
 
 def _count(batch: Batch) -> dict[str, int]:

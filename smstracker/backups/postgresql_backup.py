@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Set
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any, cast
@@ -23,6 +24,7 @@ from smstracker.extensions import db
 from smstracker.models import SignInToken
 from smstracker.models.users import UserSession
 from smstracker.plurals import format_count
+from smstracker.system_errors import is_disk_full
 
 PORTABLE = ("--no-owner", "--no-privileges")  # the server may have other roles
 # The library of our client may be newer than the programs, which refuse what they do not know.
@@ -153,6 +155,7 @@ def restore(engine: Engine, backup: Path, preparation: str) -> None:
     """
     # Files without a name: nothing stays behind, however this ends.
     with (
+        _needing_room(),
         tempfile.TemporaryFile("w+") as contents_list,
         tempfile.TemporaryFile() as script,
         tempfile.TemporaryFile("w+", encoding="utf-8") as preparation_script,
@@ -190,6 +193,24 @@ def restore(engine: Engine, backup: Path, preparation: str) -> None:
             )
         except BackupError as error:
             raise (BackupError(IN_USE) if IN_USE in str(error) else error) from None
+
+
+@contextmanager
+def _needing_room() -> Iterator[None]:
+    """Turn the error of a temporary file that has no room into one that names its folder.
+
+    Raises BackupError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        folder = tempfile.gettempdir()
+        raise BackupError(
+            f"{folder}, the folder for temporary files, is full. Free space there, or name another "
+            "folder in TMPDIR. Nothing was changed."
+        ) from error
 
 
 def _omit_unknown_settings(script: IO[bytes], known_names: Set[str]) -> None:

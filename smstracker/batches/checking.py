@@ -44,6 +44,7 @@ from smstracker.models.batches import (
 from smstracker.models.tombstones import HashedKind, keyed_hash
 from smstracker.plurals import format_count
 from smstracker.sms.text_fields import TextTemplate
+from smstracker.system_errors import describe_system_error
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,12 @@ WRONG_COLUMN = (
 NOT_CHECKED = (
     "The rows could not be checked. Tell an administrator, who finds the cause in the log of the "
     "worker at batch_refused."
+)
+
+
+DELAYED = (
+    "The rows cannot be checked yet: {}. The check is tried again every minute. If it lasts, tell "
+    "an administrator."
 )
 
 
@@ -103,6 +110,12 @@ class _Check:
 
     def run(self) -> None:
         try:
+            self._run()
+        except AbandonedError:
+            log.info("batch_check_abandoned")
+
+    def _run(self) -> None:
+        try:
             batch = self._begin()
             if batch.resend_of_id is not None:
                 self._finish(batch, self._copy_failed(batch))
@@ -116,9 +129,9 @@ class _Check:
             self._finish(batch, columns)
         except TableError as error:
             self._refuse(error)
-        except AbandonedError:
-            log.info("batch_check_abandoned")
-        except UNAVAILABLE:
+        except OSError as error:
+            self._postpone(error)
+        except (AbandonedError, *UNAVAILABLE):
             raise  # nothing is wrong with the file
         except Exception as error:
             # It would fail again, and keep other files waiting each time.
@@ -284,6 +297,15 @@ class _Check:
                 "The same texts were sent to the same people before, by the batch "
                 f"{error.public_id}. {ASK_PERSON.format('again')}"
             ) from error
+
+    def _postpone(self, error: OSError) -> None:
+        """Leave the file to a later check: the machine is at fault, and others may have room."""
+        cause = describe_system_error(error)
+        log.warning("batch_check_postponed", extra={"reason": cause})
+        db.session.rollback()
+        values = {"row_count": 0, "report": {"delay": DELAYED.format(cause)}}
+        with self._step() as connection:
+            connection.execute(update(Batch).where(Batch.id == self._id).values(values))
 
     def _refuse(self, error: TableError) -> None:
         """Store why the file cannot be read; it is kept where people have to choose."""

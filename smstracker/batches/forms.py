@@ -88,6 +88,11 @@ class BatchForm(FlaskForm):
         return Upload(name, text, sender, file, self.quiet_hours, is_lines=lines is not None)
 
     @property
+    def file_error(self) -> OSError | None:
+        """Why the server could not store the file."""
+        return self.file.data.stream.error if self.file.data else None
+
+    @property
     def quiet_hours(self) -> QuietHours | None:
         start, end = (read_minute(f.data or "") for f in (self.quiet_from, self.quiet_until))
         if start is None or end is None:

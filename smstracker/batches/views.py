@@ -37,7 +37,8 @@ from smstracker.models.batches import (
     BatchState,
     SavedText,
 )
-from smstracker.web import guards
+from smstracker.system_errors import describe_system_error
+from smstracker.web import error_pages, guards
 from smstracker.web.form_drafts import redirect_accepted
 from smstracker.web.large_bodies import skim_fields, takes_upload
 from smstracker.web.row_ids import parse_row_id
@@ -48,6 +49,9 @@ bp.before_request(guards.require_sign_in)
 
 PAGE_SIZE = 50
 MAX_SAVED_TEXTS = 100
+CHOOSE_AGAIN = (
+    "Choose the file again in a moment and press Check. If it lasts, tell an administrator."
+)
 MAX_ROW_NUMBER = 2**31  # of the column
 
 
@@ -81,6 +85,9 @@ def new() -> ResponseReturnValue:
 @takes_upload
 def upload() -> ResponseReturnValue:
     form, owner_id = BatchForm(), current_user.id
+    if error := form.file_error:
+        notice = f"Nothing was saved: {describe_system_error(error)}. {CHOOSE_AGAIN}"
+        return *_form_page(form, 503, notice), error_pages.RETRY_SOON
     if not form.validate():
         return _form_page(form, 422)
     upload = form.upload
@@ -288,7 +295,7 @@ def _parse_row_number(text: str) -> int:
     return number
 
 
-def _form_page(form: BatchForm, code: int, notice: str | None = None) -> ResponseReturnValue:
+def _form_page(form: BatchForm, code: int, notice: str | None = None) -> tuple[str, int]:
     saved = SavedText.select_owned(current_user.id).limit(MAX_SAVED_TEXTS)
     html = render_template(
         "batches/new_batch.html",

@@ -155,6 +155,12 @@ class Batch(Model):
         return self.encoding == LINES
 
     @property
+    def check_delay(self) -> str | None:
+        """Why the check could not begin yet, in sentences."""
+        delay = self.report.get("delay") if self.state == BatchState.CHECKING else None
+        return str(delay) if delay else None
+
+    @property
     def bad_count(self) -> int:
         return self.row_count - self.good_count
 

@@ -12,6 +12,7 @@ from werkzeug.routing import RequestRedirect
 from smstracker.clock import format_wait
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.database.problems import explain, log_reason
+from smstracker.system_errors import is_disk_full
 from smstracker.web.guards import shows_typed_fields
 from smstracker.web.problem_details import is_for_api, problem_of_status
 
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 
 # Temporary: the same request may succeed a little later.
 RETRYABLE_CODES = (429, 500, 503)
+
+RETRY_SOON = {"Retry-After": "5"}  # seconds
+FULL_DISK = "The server's disk for temporary files is full."
 
 # Programs that read these paths get the error as JSON, also when no view matches the method.
 JSON_ERROR_PATHS = ("/messages.json", "/export.json", "/export.csv")
@@ -113,11 +117,21 @@ def database_error(error: Exception) -> ResponseReturnValue:
         else None
     )
     page, code, headers = error_page(503, advice)
-    return page, code, headers | {"Retry-After": "5"}
+    return page, code, headers | RETRY_SOON
+
+
+def disk_full(error: Exception) -> ResponseReturnValue:
+    """The answer when a file that the request needs for itself has no room."""
+    log.error("disk_full", exc_info=error)
+    advice = f"{FULL_DISK} Try again in a moment. If it lasts, tell whoever runs smstracker."
+    page, code, headers = error_page(503, advice)
+    return page, code, headers | RETRY_SOON
 
 
 def _unexpected(error: Exception) -> ResponseReturnValue:
     if isinstance(error, UNAVAILABLE) or explain(error):
         return database_error(error)
+    if is_disk_full(error):
+        return disk_full(error)
     log.error("unexpected_error", exc_info=error)
     return error_page(500)

@@ -31,6 +31,7 @@ from smstracker.web.request_framing import (
     MAX_SKIMMED_BYTES,
     MAX_UPLOAD_BYTES,
 )
+from smstracker.web.uploaded_files import UploadRequest
 from smstracker.web.waiting_threads import waiting_threads
 
 PIECE_BYTES = 64 * 1024
@@ -45,6 +46,7 @@ takes_upload = ViewMark("takes_upload", True)
 
 
 def init_app(app: Flask) -> None:
+    app.request_class = UploadRequest
     # Before the check of the CSRF token, which reads the body.
     app.before_request(_admit_upload)
     app.teardown_request(_end_upload)
