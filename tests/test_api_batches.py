@@ -132,6 +132,34 @@ def test_same_request_is_one_batch_and_other_content_a_conflict(app: Flask) -> N
     assert (other.status_code, other.json["code"]) == (409, "idempotency_key_reused")
 
 
+def test_request_whose_batch_was_refused_by_our_fault_is_checked_anew(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Program(app)
+    first = send(program, start_count=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(checking, "read_program_rows", None)
+        check(app)
+    refused = read(program, first)
+    assert (refused["state"], "could not be checked" in refused["problem"]) == ("refused", True)
+    again = send(program, start_count=2)
+    assert (again.status_code, again.json["id"]) == (202, first.json["id"])
+    assert (again.json["state"], again.json["problem"]) == ("checking", None)
+    assert "Idempotent-Replayed" not in again.headers
+    check(app)
+    assert send(program, start_count=2).json["state"] == "running"
+    queue(app)
+    assert len(read_messages(app, 1)) == 2
+
+
+def test_request_whose_rows_cannot_be_sent_is_not_checked_anew(app: Flask) -> None:
+    program = Program(app)
+    send(program, rows=[{"to": "1", "name": "Ann"}])
+    check(app)
+    again = send(program, rows=[{"to": "1", "name": "Ann"}])
+    assert (again.status_code, again.json["state"]) == (200, "refused")
+
+
 def test_request_whose_batch_was_deleted_sends_nothing_again(make_app: MakeApp) -> None:
     app = make_app(KEEP_MESSAGE_DAYS="1")
     program = Program(app)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain, repeat
+from typing import Any
 
 import pytest
 import time_machine
@@ -48,6 +49,7 @@ from smstracker.models.batches import (
     BatchState,
 )
 from smstracker.models.events import StatusUpdate
+from smstracker.privacy import erasure
 from smstracker.sms.quiet_hours import QuietHours
 from smstracker.sms.status import Source
 from smstracker.worker import hand_over
@@ -176,6 +178,68 @@ def test_same_form_and_same_unsent_file_are_one_batch(app: Flask, alice: Person)
     assert upload(alice, people(2), key=key) == batch_id
     assert upload(alice, people(2)) == batch_id
     assert upload(alice, people(2), text="Bye") != batch_id
+
+
+def refuse_by_erasure(app: Flask, _patch: pytest.MonkeyPatch) -> None:
+    with app.app_context():
+        erasure.erase(number(5000), at_twilio=False, actor=COMMAND_LINE)
+
+
+def refuse_by_failure(app: Flask, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(checking, "match_columns", None)
+    check(app)
+
+
+def refuse_for_lack_of_room(app: Flask, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(checking, "MAX_DRAFT_BYTES", 10)
+    check(app)
+
+
+@pytest.mark.parametrize("has_same_key", [True, False], ids=["same form", "new form"])
+@pytest.mark.parametrize("refuse", [refuse_by_erasure, refuse_by_failure, refuse_for_lack_of_room])
+def test_same_file_is_checked_anew_once_it_was_refused_and_dropped(
+    app: Flask,
+    alice: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    refuse: Callable[[Flask, pytest.MonkeyPatch], None],
+    has_same_key: bool,
+) -> None:
+    key = uuid.uuid4()
+    batch_id = upload(alice, people(2), key=key)
+    with monkeypatch.context() as patch:
+        refuse(app, patch)
+    assert read_batch(app, batch_id).state == BatchState.REFUSED
+    monkeypatch.setattr(uploads, "MAX_DRAFTS", 1)
+    assert upload(alice, people(2), key=key if has_same_key else None) == batch_id
+    assert check(app) == 1
+    batch = read_batch(app, batch_id)
+    assert (batch.state, batch.problem, batch.good_count) == (BatchState.READY, None, 2)
+
+
+def test_refused_file_that_can_be_read_otherwise_is_one_batch(app: Flask, alice: Person) -> None:
+    content = f"phone,mobile\n{number(1)},{number(2)}"
+    batch_id = ready_batch(alice, content, "Hi")
+    assert read_batch(app, batch_id).choices == ["phone", "mobile"]
+    assert upload(alice, content, "Hi") == batch_id
+    assert read_batch(app, batch_id).state == BatchState.REFUSED
+
+
+def test_check_that_an_erasure_has_ended_takes_no_part_in_the_next_one(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = checking._Check._store
+
+    def store_late(*arguments: Any) -> None:
+        monkeypatch.setattr(checking._Check, "_store", store)
+        refuse_by_erasure(app, monkeypatch)
+        upload(alice, people(3))
+        store(*arguments)
+
+    monkeypatch.setattr(checking._Check, "_store", store_late)
+    batch_id = upload(alice, people(3))
+    assert check(app) == 2
+    batch = read_batch(app, batch_id)
+    assert (batch.state, batch.good_count) == (BatchState.READY, 3)
 
 
 def test_other_quiet_hours_are_another_batch(app: Flask, alice: Person) -> None:

@@ -69,7 +69,7 @@ WRONG_COLUMN = (
 )
 NOT_CHECKED = (
     "The rows could not be checked. Tell an administrator, who finds the cause in the log of the "
-    "worker at batch_refused."
+    "worker at batch_refused. Once it is mended, send them here again as they are."
 )
 
 

@@ -91,52 +91,70 @@ def store_form(owner_id: int, form_key: uuid.UUID, upload: Upload) -> tuple[Batc
 def store_upload(
     owner_id: int, idempotency_key: uuid.UUID, upload: Upload, *, joins_equal: bool = False
 ) -> tuple[Batch, bool]:
-    """Save a batch to be checked; return it and whether it is new. The caller commits.
+    """Save a batch to be checked; return it and whether it was saved now. The caller commits.
 
     The same upload with the same key is the batch that exists; with `joins_equal`, also one with
-    another key that is not sent yet. Raises KeyReusedError, TooManyDraftsError.
+    another key that is not sent yet. One that was refused and has no file any more gets it again,
+    and is checked anew: what refused it may be over. Raises KeyReusedError, TooManyDraftsError.
     """
     upload_hash = hash_upload(owner_id, upload)
-    if batch := Batch.find_by_key(owner_id, idempotency_key):
-        if batch.state == BatchState.DISCARDED:
-            raise KeyReusedError(None)
-        if batch.upload_hash != upload_hash:
-            raise KeyReusedError(batch)
+    batch = _find_batch(owner_id, idempotency_key, upload_hash, joins_equal=joins_equal)
+    if batch and not _lacks_file(batch):
         return batch, False
-    connection = db.session.connection()
-    key_hash = keyed_hash(connection, HashedKind.FORM, owner_id, idempotency_key)
-    if Tombstone.find(connection, [key_hash]):
-        raise KeyReusedError(None)
-    if joins_equal and (batch := Batch.find_unsent(owner_id, upload_hash)):
-        return batch, False
-    _check_room(owner_id, upload)
-    batch = Batch(
-        owner_id=owner_id,
-        idempotency_key=idempotency_key,
-        name=upload.name[:NAME_LENGTH],
-        text=upload.text,
-        sender=upload.sender,
-        state=BatchState.CHECKING,
-        created_at=utcnow(),
-        upload_hash=upload_hash,
-        phone_column=upload.phone_column,
-        encoding=LINES if upload.is_lines else None,
-        start_count=upload.start_count,
-        allows_repeats=upload.allows_repeats,
-        allows_equal=upload.allows_equal,
-        token_id=upload.token_id,
-    )
-    batch.set_quiet_hours(upload.quiet_hours)
+    _check_room(owner_id, upload, is_new=batch is None)
+    batch = batch or Batch(owner_id=owner_id, idempotency_key=idempotency_key)
+    _fill_in(batch, upload)
+    batch.upload_hash = upload_hash
     db.session.add(batch)
     db.session.flush()
     BatchFile.store(batch.id, upload.file.parts)
     return batch, True
 
 
-def _check_room(owner_id: int, upload: Upload) -> None:
+def _find_batch(
+    owner_id: int, idempotency_key: uuid.UUID, upload_hash: bytes, *, joins_equal: bool
+) -> Batch | None:
+    """The batch that an upload has made already. Raises KeyReusedError."""
+    if batch := Batch.find_by_key(owner_id, idempotency_key):
+        if batch.state == BatchState.DISCARDED:
+            raise KeyReusedError(None)
+        if batch.upload_hash != upload_hash:
+            raise KeyReusedError(batch)
+        return batch
+    connection = db.session.connection()
+    key_hash = keyed_hash(connection, HashedKind.FORM, owner_id, idempotency_key)
+    if Tombstone.find(connection, [key_hash]):
+        raise KeyReusedError(None)
+    return Batch.find_unsent(owner_id, upload_hash) if joins_equal else None
+
+
+def _lacks_file(batch: Batch) -> bool:
+    """Whether a batch was refused and its file is gone; nobody changes it until the end then.
+
+    Where only the file was at fault and could be read in another way, it is kept.
+    """
+    if batch.state != BatchState.REFUSED or BatchFile.exists(batch.id):
+        return False
+    return Batch.lock(batch.id).state == BatchState.REFUSED
+
+
+def _fill_in(batch: Batch, upload: Upload) -> None:
+    """Have a batch be what is uploaded now, and nothing that was found or chosen before."""
+    batch.name, batch.text, batch.sender = upload.name[:NAME_LENGTH], upload.text, upload.sender
+    batch.created_at, batch.claimed_until = utcnow(), None
+    batch.phone_column, batch.sheet_name, batch.has_heading = upload.phone_column, None, None
+    batch.encoding = LINES if upload.is_lines else None
+    batch.once_per_number, batch.report = False, {}
+    batch.set_quiet_hours(upload.quiet_hours)
+    _check_again(batch)
+    batch.start_count, batch.token_id = upload.start_count, upload.token_id
+    batch.allows_repeats, batch.allows_equal = upload.allows_repeats, upload.allows_equal
+
+
+def _check_room(owner_id: int, upload: Upload, *, is_new: bool) -> None:
     """Refuse more than one person may have waiting. Raises TooManyDraftsError."""
     count, size = Batch.count_drafts(owner_id), sum(map(len, upload.file.parts))
-    if count >= MAX_DRAFTS:
+    if is_new and count >= MAX_DRAFTS:
         amount = f"{count} batches"
     elif Batch.sum_unsent_bytes(db.session.connection(), owner_id) + size > MAX_DRAFT_BYTES:
         amount = f"more than {MAX_DRAFT_BYTES // 1024**2} MB"
