@@ -74,7 +74,7 @@ def test_advice_is_shown_only_while_it_saves_a_segment(
     expect(replace_all).to_be_hidden()
     page.get_by_label("Pictures").fill("https://a.example/1.jpg")
     expect(page.locator("#segments")).to_have_text(
-        re.compile("^MMS · charged by the message, not by segments · [0-9]+ of 1,600 characters$")
+        re.compile(r"^MMS\s· charged by the message, not by segments\s· \d+ of 1,600 characters$")
     )
     expect(advice).to_be_hidden()
 
