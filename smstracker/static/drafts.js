@@ -23,9 +23,11 @@ function keep(form) {
   const isAnswer = mark.value !== ""; // shown as it was sent
   mark.value ||= address;
   const key = prefix + mark.value;
-  const fields = [...form.elements].filter(({ name, type }) => name && !/hidden|file/.test(type));
+  // With its id, a form whose answer was lost is known when it comes again.
+  const isKept = ({ name, type }) => name === "form_id" || (name && !/hidden|file/.test(type));
+  const fields = [...form.elements].filter(isKept);
   const names = fields.map(({ name }) => name);
-  const typed = names.filter((name) => !/(send|quiet)_zone/.test(name)); // zone.js fills them in
+  const typed = names.filter((name) => !/_(zone|id)$/.test(name)); // scripts fill them in
   const copy = form.cloneNode(true);
   copy.reset();
   const initial = isAnswer || read(copy, typed);

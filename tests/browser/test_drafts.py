@@ -63,6 +63,22 @@ def server_away(app: Flask) -> Iterator[None]:
     app.wsgi_app = wsgi_app  # type: ignore[method-assign]
 
 
+@contextmanager
+def answers_lost(app: Flask) -> Iterator[None]:
+    """Do what is asked, and drop the connection instead of answering."""
+    wsgi_app = app.wsgi_app
+
+    def lose(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        b"".join(wsgi_app(environ, lambda *_: lambda _data: None))
+        environ["werkzeug.socket"].shutdown(SHUT_RDWR)
+        start_response("200 OK", [])
+        return []
+
+    app.wsgi_app = lose  # type: ignore[method-assign, assignment]
+    yield
+    app.wsgi_app = wsgi_app  # type: ignore[method-assign]
+
+
 def end_sessions(app: Flask) -> None:
     with app.app_context(), writing():
         db.session.execute(delete(UserSession))
@@ -110,6 +126,22 @@ def test_draft_ends_when_the_server_has_accepted_the_form(window: Window, live: 
     assert "Hello" not in window.script(STORED)
 
 
+def test_form_whose_answer_was_lost_is_not_sent_twice(
+    window: Window, alice: Person, live: Flask
+) -> None:
+    compose(window)
+    with answers_lost(live):
+        with suppress(WebDriverException):  # the browser has an error page of its own
+            window.use("Send", "button")
+        window.until(lambda: "New message" not in window.driver.title, "error page")
+    window.open("/messages/new")
+    window.sees(BACK)
+    window.sees("You sent this text to this number")  # it moves the button
+    window.use("Send", "button")
+    window.sees("Timeline", "h2")
+    assert len(alice.messages()) == 1
+
+
 def test_refused_form_shows_what_was_sent_and_is_kept_as_corrected(window: Window) -> None:
     compose(window, recipient="+44 20")
     window.use("Send", "button")
@@ -150,8 +182,7 @@ def test_draft_outlives_its_session_but_is_for_one_reader(
     assert typed(window) == ("+44 20 7946 0018", "Hello")
     storage = window.script("return JSON.stringify([sessionStorage, localStorage])")
     page = window.driver.page_source
-    for name in ("csrf_token", "form_id"):
-        assert hidden(page, name) not in storage
+    assert hidden(page, "csrf_token") not in storage
     assert "alice" not in storage
 
 
