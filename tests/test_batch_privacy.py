@@ -166,7 +166,11 @@ def test_message_that_waits_with_an_erased_number_in_its_text_is_cancelled(
 
 
 @pytest.mark.parametrize(
-    "cell", ["(415) 555-0007", "4155550007 ext 5", "Call +1 415 555 0007 please"]
+    "cell",
+    [
+        *("(415) 555-0007", "4155550007 ext 5", "Call +1 415 555 0007 please"),
+        *("https://wa.me/?phone=%2B1%20415%20555%200007", "415&#32;555&#32;0007"),
+    ],
 )
 def test_number_is_erased_from_cells_however_it_is_written(
     app: Flask, alice: Person, cell: str
@@ -376,8 +380,21 @@ def test_erasure_deletes_the_file_of_a_check_that_is_just_ending(
 def test_number_in_a_heading_is_erased(app: Flask, alice: Person) -> None:
     """A file without headings has a person's cells there."""
     batch_id = ready_batch(alice, f"phone,Ann (415) 555-0007\n{number(8)},Bob", "Hello")
-    erase(app)
+    said = app.test_cli_runner().invoke(args=["messages", "erase", "--yes"], input=number(7)).output
+    assert "1  headings of batches" in said
     assert read_batch(app, batch_id).column_names == ["phone", ""]
+    with app.app_context():
+        assert person_records.find_records(db.session.connection(), number(7)).is_empty
+
+
+def test_heading_that_was_chosen_as_the_column_of_numbers_is_erased(
+    app: Flask, alice: Person
+) -> None:
+    batch_id = ready_batch(alice, f"phone,Ann (415) 555-0007\n{number(8)},Bob", "Hello")
+    with app.app_context(), writing():
+        Batch.lock(batch_id).phone_column = "Ann (415) 555-0007"
+    erase(app)
+    assert read_batch(app, batch_id).phone_column is None
 
 
 def test_texts_and_cells_are_deleted_in_time(make_app: MakeApp) -> None:

@@ -3,10 +3,17 @@
 from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from phonenumbers import format_number, parse
 
 from smstracker.privacy.number_text import WrittenNumber
 
+PIECES = [
+    *("+", " ", "-", "(", ")", "/", ",", "x", ".", "\n", "%20", "&#32;", "\u0661"),
+    *("0", "00", "011", "1", "44", "49", "+1", "415", "555", "0123", "23456"),
+    *("2079460123", "4155550123", "1701234567"),
+]
 US, GB, DE, FR = "+14155550123", "+442079460123", "+491701234567", "+33612345678"
 HELD = [
     (US, "+14155550123"),
@@ -66,6 +73,7 @@ HELD = [
     (GB, "+44 20 7946 0123 2nd floor"),
     (DE, "+491701234567 89"),
     (US, "+491701234567 (415) 555-0123"),
+    (US, "+14155550100 +14155550101 415 555 0123"),
     (FR, "Flat 4 33612345678"),
 ]
 OTHERS = [
@@ -106,6 +114,14 @@ def test_number_is_found_as_people_write_it(number: str, text: str) -> None:
     if text.isascii():
         assert WrittenNumber(number).matches_bytes(f"text {quote(text)}".encode())
         assert WrittenNumber(number).matches_bytes(f"To={quote_plus(text)}&A=B".encode())
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+@settings(max_examples=300)
+def test_any_text_is_read(text: str) -> None:
+    """A stranger may send it; with an error nobody could be erased any more."""
+    for number in (US, GB, DE, "+29023456"):
+        WrittenNumber(number).matches(text)
 
 
 def test_text_that_is_full_of_the_number_is_not_read_to_its_end() -> None:

@@ -43,8 +43,8 @@ def erase(yes: bool, at_twilio: bool | None, is_vacuum: bool) -> None:
         echo("Another request erases all of it already. Its receipt is yours too.")
     echo(f"Receipt {result.receipt}")
     if left_count := erasure.count_left(result.receipt):
-        messages = format_count(left_count, "message is", "messages are")
-        echo(f"{messages} under way; the worker erases them once they are settled.")
+        left = format_count(left_count, "message or callback is", "messages or callbacks are")
+        echo(f"{left} under way; the worker erases them once they are settled.")
     _report_twilio(wants_twilio)
     _report_texts(result.typed_text_count)
     if is_vacuum:

@@ -236,8 +236,25 @@ def _check_resends_anew(connection: Connection) -> None:
 def _blank_headings(connection: Connection, number: str) -> None:
     """Empty the headings with the number: a file without headings has a person's cells there."""
     written = WrittenNumber(number)
-    for batch_id, names in connection.execute(select(Batch.id, Batch.column_names)).all():
-        if any(map(written.matches, names)):
-            blanked = ["" if written.matches(name) else name for name in names]
-            change = update(Batch).where(Batch.id == batch_id)
-            connection.execute(change.values(column_names=blanked))
+    for batch_id, names, phone_column in _find_headings(connection, written):
+        blanked = ["" if written.matches(name) else name for name in names]
+        column = None if written.matches(phone_column) else phone_column
+        change = update(Batch).where(Batch.id == batch_id)
+        connection.execute(change.values(column_names=blanked, phone_column=column))
+
+
+def count_headings(connection: Connection, number: str) -> int:
+    """The batches with the number in a heading."""
+    return len(_find_headings(connection, WrittenNumber(number)))
+
+
+def _find_headings(
+    connection: Connection, written: WrittenNumber
+) -> list[tuple[int, list[str], str | None]]:
+    """The id, headings and chosen column of each batch that has the number in one of them."""
+    query = select(Batch.id, Batch.column_names, Batch.phone_column)
+    return [
+        (row.id, row.column_names, row.phone_column)
+        for row in connection.execute(query)
+        if any(map(written.matches, [*row.column_names, row.phone_column]))
+    ]

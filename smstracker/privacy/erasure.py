@@ -68,6 +68,13 @@ _LEFT = (
     .correlate(Erasure)
     .scalar_subquery()
 )
+_LEFT_MESSAGES = (
+    select(func.count(PendingRemoval.row_id))
+    .join(_SAME, _SAME.receipt == PendingRemoval.receipt)
+    .where(_SAME.number_hash == Erasure.number_hash, PendingRemoval.kind == RemovalKind.ERASE)
+    .correlate(Erasure)
+    .scalar_subquery()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +180,10 @@ def has_left_rows(erasure: Erasure) -> bool:
 
 
 def find_unfinished(number: str) -> tuple[str, int] | None:
-    """The newest receipt of a number and how much is left of it; None if nothing is."""
+    """The newest receipt of a number and how many messages are left of it; None if none is."""
     with reading_connection(db.engine) as connection:
         is_of_number = Erasure.number_hash == keyed_hash(connection, HashedKind.NUMBER, number)
-        query = select(Erasure.receipt, _LEFT).where(is_of_number, _LEFT > 0)
+        query = select(Erasure.receipt, _LEFT_MESSAGES).where(is_of_number, _LEFT_MESSAGES > 0)
         row = connection.execute(query.order_by(Erasure.requested_at.desc()).limit(1)).first()
     return (row[0], row[1]) if row else None
 

@@ -133,7 +133,7 @@ class WrittenNumber:
             rest = _ABROAD.sub("", group, count=1)
             if rest != group and _is_valid(rest + digits):
                 return True
-            digits = group + digits
+            digits = group.strip("+") + digits
         return False
 
     def _may_precede(self, after: str, is_behind_digits: bool, has_code: bool) -> bool:
@@ -148,7 +148,7 @@ class WrittenNumber:
 
     def may_be_in_json(self, text: str) -> bool:
         """Whether values of a JSON text may hold the number; quicker than to read it."""
-        is_plain = text.isascii() and "\\u" not in text
+        is_plain = text.isascii() and not any(mark in text for mark in ("\\u", "%", "&"))
         return not is_plain or self._national in _ascii_digits(text)
 
     def matches_bytes(self, value: bytes) -> bool:

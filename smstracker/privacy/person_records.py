@@ -17,7 +17,12 @@ from smstracker.models import (
 )
 from smstracker.models.messages import reverse_digits
 from smstracker.models.tombstones import HashedKind, keyed_hash
-from smstracker.privacy.batch_rows import FoundRows, count_unread_files, find_rows
+from smstracker.privacy.batch_rows import (
+    FoundRows,
+    count_headings,
+    count_unread_files,
+    find_rows,
+)
 from smstracker.privacy.number_text import WrittenNumber
 from smstracker.privacy.personal_columns import PERSONAL
 from smstracker.privacy.removal import is_over
@@ -37,6 +42,7 @@ class PersonRecords:
     refused_ids: Sequence[int]
     search_handles: Sequence[str]
     batch_rows: FoundRows
+    heading_count: int
     unread_file_count: int
     is_interrupted: bool = False  # an erasure, which has not come to all rows of batches
 
@@ -49,6 +55,7 @@ class PersonRecords:
             "refused callbacks": len(self.refused_ids),
             "searches for the number": len(self.search_handles),
             "rows of batches": len(self.batch_rows.keys),
+            "headings of batches": self.heading_count,
             "unread files of batches that may hold it": self.unread_file_count,
         }
 
@@ -80,6 +87,7 @@ def find_records(connection: Connection, number: str) -> PersonRecords:
             select(RecipientSearch.handle).where(searches_number(number))
         ).all(),
         batch_rows=find_rows(connection, number),
+        heading_count=count_headings(connection, number),
         unread_file_count=count_unread_files(connection),
         is_interrupted=PendingRemoval.has_left_rows(
             connection, keyed_hash(connection, HashedKind.NUMBER, number)

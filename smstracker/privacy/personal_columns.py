@@ -3,13 +3,13 @@
 Every column with texts, bytes or JSON is declared in PERSONAL, or in HARMLESS with what it holds.
 """
 
-# What `person_records` finds, `removal` and `pending` delete.
+# What `person_records` finds, `batch_rows`, `removal` and `pending` delete.
 PERSONAL = {
     "message": {"recipient", "recipient_reversed", "body", "media_urls", "reference"},
     "message_text": {"body"},
     "status_event": {"payload"},
     "recipient_search": {"digits"},
-    "batch": {"text"},
+    "batch": {"text", "column_names", "phone_column"},
     "batch_row": {"recipient", "cells", "problem"},
     "batch_file": {"data"},
     "refused_callback": {
@@ -25,8 +25,8 @@ HARMLESS = {
         *("status_source", "error_code", "price_unit", "request_hash"),
     },
     "batch": {
-        *("name", "sender", "state", "upload_hash", "content_hash", "sheet_name", "phone_column"),
-        *("problem", "choices", "column_names", "field_positions", "report", "quiet_zone"),
+        *("name", "sender", "state", "upload_hash", "content_hash", "sheet_name"),
+        *("problem", "choices", "field_positions", "report", "quiet_zone"),
         "encoding",
     },
     "saved_text": {"name", "text"},

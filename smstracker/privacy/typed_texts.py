@@ -39,7 +39,7 @@ def _select_texts(number: str) -> tuple[Select[Any], ...]:
         select(Message.body, Message.reference, pictures, Message.sender).where(
             is_to_others, has_text
         ),
-        select(Batch.text, Batch.name, cast(Batch.column_names, String)),
+        select(Batch.text, Batch.name),
         select(SavedText.text, SavedText.name),
     )
 
