@@ -67,7 +67,7 @@ class SendGroups:
         """
         waiting = _Waiting(draft)
         if not self._begin(waiting) and not waiting.wake.wait(FREE_WAIT):
-            self._wait_on(waiting)
+            self._wait_longer(waiting)
         if not waiting.is_over:
             self._save_group(waiting)
         if waiting.error is not None:
@@ -76,7 +76,7 @@ class SendGroups:
             raise waiting.outcome
         return cast(Message, waiting.outcome)
 
-    def _wait_on(self, waiting: _Waiting) -> None:
+    def _wait_longer(self, waiting: _Waiting) -> None:
         """Wait in one of the threads that may; without one, give up unless it is just being saved.
 
         Else an owner whose row is locked could take all threads of a process.

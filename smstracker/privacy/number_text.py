@@ -95,7 +95,7 @@ class WrittenNumber:
         None if the digits of a longer number stand in one piece with the national digits.
         """
         chain = _BEFORE.search(before)
-        groups = _behind_ended_numbers(_GROUP.findall(chain[0]) if chain else [])
+        groups = _drop_ended_numbers(_GROUP.findall(chain[0]) if chain else [])
         if groups and not groups[-1][1]:  # in one piece with it
             piece = groups.pop()[0]
             if piece in self._codes:
@@ -182,7 +182,7 @@ class WrittenNumber:
         return digits != before and before in self._codes | self._trunks
 
 
-def _behind_ended_numbers(groups: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _drop_ended_numbers(groups: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Leave out the groups before the last separator that stands between numbers."""
     ends = [at for at, (_group, gap) in enumerate(groups, 1) if _ENDS_A_NUMBER.search(gap)]
     return groups[ends[-1] :] if ends else groups
