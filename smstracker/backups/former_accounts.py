@@ -1,4 +1,4 @@
-"""User accounts of a database, with what earlier restores have given back to them."""
+"""User accounts of a database, and what earlier restores have given back to them."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -17,8 +17,9 @@ from smstracker.models import Message
 
 @dataclass(slots=True)
 class FormerDatabase:
-    """The receipts of erasures and the users, None if it cannot tell: it cannot be read, or is new;
-    and the digests of messages that are scheduled in it.
+    """The receipts of erasures, the user accounts, and the digests of scheduled messages.
+
+    `receipts` and `accounts` are None if the database is new or cannot be read.
     """
 
     receipts: Set[str] | None = None

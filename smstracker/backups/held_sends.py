@@ -38,9 +38,8 @@ def read_scheduled(connection: Connection, now: datetime) -> set[str]:
 
 
 def hold_sends(connection: Connection, now: datetime, scheduled: Collection[str]) -> int:
-    """Have messages that were due looked up, and people look at batches and at messages that are
-    scheduled, but not in the former database; `scheduled` are its digests. Returns how many
-    batches.
+    """Have due messages looked up at Twilio, hold scheduled messages that the former database lacks
+    or has changed (`scheduled`: its digests), and hold all batches. Return the number of batches.
     """
     connection.execute(_hold_messages(now))
     query = _select_scheduled(connection.dialect, now).add_columns(Message.id)

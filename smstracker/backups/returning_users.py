@@ -27,7 +27,7 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class ReturningUser:
-    """What a restore undoes of a user; the last of `losses` says all."""
+    """What a restore undoes of a user; the last of `losses`, the newest, includes the others."""
 
     email: str
     losses: Sequence[AuditAction]

@@ -100,11 +100,12 @@ def count_unread_files(connection: Connection) -> int:
 
 
 def erase_rows(connection: Connection, number: str, found: FoundRows) -> ErasedRows:
-    """Delete all rows that are to a number, and the number in cells of the first others; messages
-    that wait with it in their texts are cancelled. `left` is for `erase_some_rows`: other people's.
+    """Delete the rows to a number, and blank it in other people's rows, SCANNED_ROWS at most
+    together; cancel the messages that wait with it in their texts. `left` holds the keys of the rows
+    that are not done yet, for `erase_some_rows`.
 
     Files may hold it as well, so they go too. Only batches that have changed since the rows were
-    found are searched again, because nobody else may write meanwhile.
+    found are searched again: on SQLite everybody waits for this transaction.
     """
     file_count = count_unread_files(connection)
     is_checking = Batch.state == BatchState.CHECKING

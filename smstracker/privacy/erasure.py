@@ -1,9 +1,9 @@
 """Erase a person: everything that holds their number, at once or as soon as it may go.
 
 First all rows are stored as pending, in one transaction, so that the worker finishes what is
-interrupted. Several who erase a number at once share the work, and a row counts for one receipt:
-who asks for nothing more than others did gets theirs. Nothing is stored of the number but a keyed
-hash.
+interrupted. Several who erase a number at once share the work, and each row counts for one receipt:
+a request that adds nothing to an earlier one gets the earlier receipt. Nothing is stored of the
+number but a keyed hash.
 """
 
 import secrets
@@ -81,8 +81,8 @@ _LEFT_MESSAGES = (
 class ErasureResult:
     """`receipt` names the row of Erasure, which is that of an earlier request if it `is_shared`.
 
-    `typed_text_count` texts that people typed still hold the number. It `has_traces` if none does
-    and unused parts of a file hold it.
+    `typed_text_count` texts that people typed still hold the number. If none does, `has_traces`
+    says whether unused parts of the database file hold it.
     """
 
     receipt: str
@@ -155,8 +155,8 @@ def erase(number: str, *, at_twilio: bool, actor: str) -> ErasureResult:
         return ErasureResult(request.receipt, request.is_shared, 0, has_traces=False)
     digits = number.removeprefix("+").encode()
     text_count = count_typed_texts(number)
-    is_left = not text_count and has_traces([digits, digits[::-1]])
-    return ErasureResult(request.receipt, request.is_shared, text_count, is_left)
+    has_left_traces = not text_count and has_traces([digits, digits[::-1]])
+    return ErasureResult(request.receipt, request.is_shared, text_count, has_left_traces)
 
 
 def _remove_all(number_hash: bytes) -> None:
@@ -169,7 +169,9 @@ def _remove_all(number_hash: bytes) -> None:
 
 
 def count_left(receipt: str) -> int:
-    """How many messages of an erasure, or of another one of its number, are under way still."""
+    """How much is not erased yet of an erasure, or of another one of its number: messages under way,
+    callbacks, and one for all rows of batches that are left.
+    """
     with reading_connection(db.engine) as connection:
         return connection.scalar(select(_LEFT).where(Erasure.receipt == receipt)) or 0
 

@@ -1,4 +1,4 @@
-"""Messages that a restore holds, and that nobody edits or cancels: they end, as all others do."""
+"""Messages that a restore holds, and that nobody edits or cancels: in the end they are not sent."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -21,8 +21,9 @@ from smstracker.sms.stop_reasons import StopReason
 
 
 def end_held_messages() -> Iterator[int]:
-    """End messages that were held for longer than texts or messages are kept, or than the time of
-    any can be ahead; yields how many of each second.
+    """End messages held longer than KEEP_TEXT_DAYS, KEEP_MESSAGE_DAYS or the longest schedule.
+
+    Yields the number of messages, once a second.
     """
     yield from run_portions(_end_portion)
 

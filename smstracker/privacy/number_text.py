@@ -10,11 +10,12 @@ from smstracker.sms import numbering_plan as plan
 from smstracker.sms.phone_spelling import ascii_form
 from smstracker.sms.typed_text import is_invisible
 
-# Fewer digits without the country code are too often something else.
+# Fewer digits without the country code are too often something else, as in "Order 23456".
 MIN_NATIONAL_DIGITS = 7
-# So many are the number whatever stands before them, unless it is the code of another country.
+# So many are the number whatever stands before them ("Box 44 415 555 0123"), unless it makes them
+# a number of another country.
 SURE_DIGITS = 9
-# What has so many digits is a number or a date of its own.
+# Groups of so many digits beside the number are a number or a date of their own: "2026-11-28".
 OWN_DIGITS = 7
 # A text with so many places that look like the number is full of it.
 MAX_PLACES = 50
@@ -110,6 +111,7 @@ class WrittenNumber:
         return groups, code
 
     def _may_begin(self, groups: list[tuple[str, str]], code: str) -> bool:
+        """Whether the number can begin behind these groups and its code as written."""
         if not code.startswith("+") and self._ends_number_abroad(groups, code):
             return False
         if not groups or sum(len(group.strip("+")) for group, _gap in groups) >= OWN_DIGITS:
@@ -175,6 +177,7 @@ class WrittenNumber:
         return digits in value.replace(b"%3", b"").translate(None, _NO_DIGITS)
 
     def _equals(self, text: str) -> bool:
+        """Whether a text is the number alone, with or without its country code."""
         if _WORDS.search(text):
             return False
         digits = re.sub("[^0-9]", "", text).lstrip("0")

@@ -38,7 +38,7 @@ def remove_pending(
 ) -> Iterator[int]:
     """Remove the pending rows that are due, all or those of one number, as far as they may be.
 
-    Adds to `removed` how many messages that were of each kind.
+    Counts the messages of each kind in `removed`.
     """
     with reading_connection(db.engine) as connection:
         switched_off = {
@@ -58,7 +58,7 @@ def remove_pending(
 def await_others(number_hash: bytes) -> bool:
     """Wait until nobody removes what is due of a number; return whether anything is left due.
 
-    Not for longer than the database does.
+    Waits at most as long as the database waits for a lock.
     """
     is_due = has_come(PendingRemoval.check_at, utcnow(), RECHECKS[RemovalKind.ERASE])
     is_due &= PendingRemoval.kind != RemovalKind.ROWS

@@ -82,7 +82,8 @@ def blank_messages(
 ) -> Removal:
     """Delete the texts, pictures, references and raw callbacks of settled messages.
 
-    With None, for the erasure with that receipt, of messages of any age and also those given up.
+    Without `created_before`, for the erasure with that receipt, of messages of any age, and also
+    those given up.
     """
     is_due = _is_due(now, created_before) & Message.content_deleted_at.is_(None)
     columns = (*_AT_TWILIO, Message.media_urls)
@@ -120,8 +121,8 @@ def delete_messages(
     """Delete settled messages, their events and the refused callbacks that name them; at Twilio
     those of which an erasure asks it too.
 
-    With None, for an erasure, messages of any age and also those given up. Their totals stay, and
-    keyed hashes for as long as something of them could come back.
+    Without `created_before`, for an erasure, messages of any age, and also those given up. Their
+    totals stay, and keyed hashes for as long as something of them could come back.
     """
     rows = _lock(connection, _DELETED_COLUMNS, ids, _is_due(now, created_before))
     rows, refused_count = _delete_refusals(connection, rows)
