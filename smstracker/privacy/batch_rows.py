@@ -101,8 +101,8 @@ def count_unread_files(connection: Connection) -> int:
 
 def erase_rows(connection: Connection, number: str, found: FoundRows) -> ErasedRows:
     """Delete the rows to a number, and blank it in other people's rows, SCANNED_ROWS at most
-    together; cancel the messages that wait with it in their texts. `left` holds the keys of the rows
-    that are not done yet, for `erase_some_rows`.
+    together; cancel the messages that wait with it in their texts. `left` holds the keys of rows
+    not done yet, for `erase_some_rows`.
 
     Files may hold it as well, so they go too. Only batches that have changed since the rows were
     found are searched again: on SQLite everybody waits for this transaction.

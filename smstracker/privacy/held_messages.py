@@ -1,4 +1,4 @@
-"""Messages that a restore holds, and that nobody edits or cancels: in the end they are not sent."""
+"""Messages that a restore holds, and nobody edits or cancels: in the end they are not sent."""
 
 from collections.abc import Iterator
 from datetime import timedelta
