@@ -169,8 +169,8 @@ def _remove_all(number_hash: bytes) -> None:
 
 
 def count_left(receipt: str) -> int:
-    """How much is not erased yet of an erasure, or of another one of its number: messages under way,
-    callbacks, and one for all rows of batches that are left.
+    """How much is not erased yet of an erasure, or of another one of its number: messages under
+    way, callbacks, and one for all rows of batches that are left.
     """
     with reading_connection(db.engine) as connection:
         return connection.scalar(select(_LEFT).where(Erasure.receipt == receipt)) or 0

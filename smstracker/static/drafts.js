@@ -3,11 +3,14 @@
 const mark = document.querySelector("[name=draft]");
 const address = location.pathname + location.search;
 const [, accepted] = location.hash.split("#accepted=");
-const prefix = `${localStorage.getItem("signed-out")} ${document.documentElement.dataset.reader} `;
+
+function key(of) {
+  return `${localStorage.signedOut} ${document.documentElement.dataset.reader} ${of}`;
+}
 
 function read(form, names) {
   const data = new FormData(form);
-  return JSON.stringify(Object.fromEntries(names.map((name) => [name, data.getAll(name)])));
+  return Object.fromEntries(names.map((name) => [name, data.getAll(name)]));
 }
 
 function restore(field, values) {
@@ -22,20 +25,25 @@ function restore(field, values) {
 function keep(form) {
   const isAnswer = mark.value !== ""; // shown as it was sent
   mark.value ||= address;
-  const key = prefix + mark.value;
   // With its id, a form whose answer was lost is known when it comes again.
   const isKept = ({ name, type }) => name === "form_id" || (name && !/hidden|file/.test(type));
   const fields = [...form.elements].filter(isKept);
   const names = fields.map(({ name }) => name);
-  const typed = names.filter((name) => !/_(zone|id)$/.test(name)); // scripts fill them in
+  const load = () => JSON.parse(sessionStorage[key(mark.value)] ?? "[]");
   const copy = form.cloneNode(true);
   copy.reset();
-  const initial = isAnswer || read(copy, typed);
+  const initial = read(copy, names);
+  const before = (isAnswer && load()[0]) || initial; // as the server filled it in
 
   function show() {
-    const draft = JSON.parse(sessionStorage.getItem(key));
+    const [before, draft] = load();
     if (!draft) return;
-    for (const field of fields) if (draft[field.name]) restore(field, draft[field.name]);
+    for (const field of fields) {
+      const { name } = field;
+      // What was changed elsewhere stays.
+      const isSame = name === "form_id" || `${before[name]}` === `${initial[name]}`;
+      if (draft[name] && isSame) restore(field, draft[name]);
+    }
     document.getElementById("draft-note").hidden = false;
   }
 
@@ -43,23 +51,26 @@ function keep(form) {
   // WebKit empties some fields after it.
   addEventListener("pageshow", ({ persisted }) => persisted && setTimeout(show));
   form.addEventListener("input", () => {
-    if (read(form, typed) === initial) sessionStorage.removeItem(key);
-    else sessionStorage.setItem(key, read(form, names));
+    const draft = read(form, names);
+    // Scripts fill in zones and ids.
+    const isTyped = (name) => !/_(zone|id)$/.test(name) && `${draft[name]}` !== `${initial[name]}`;
+    if (isAnswer || names.some(isTyped)) sessionStorage[key(mark.value)] = JSON.stringify([before, draft]);
+    else delete sessionStorage[key(mark.value)];
   });
   document.getElementById("discard").addEventListener("click", () => {
-    sessionStorage.removeItem(key);
+    delete sessionStorage[key(mark.value)];
     location.replace(address);
   });
 }
 
 if (accepted) {
-  sessionStorage.removeItem(prefix + accepted);
+  delete sessionStorage[key(accepted)];
   history.replaceState(null, "", address);
 }
 if (mark) keep(mark.form);
-addEventListener("storage", ({ key }) => key === "signed-out" && sessionStorage.clear());
+addEventListener("storage", ({ key }) => key === "signedOut" && sessionStorage.clear());
 addEventListener("submit", ({ target }) => {
   if (!("signOut" in target.dataset)) return;
-  localStorage.setItem("signed-out", Date.now());
   sessionStorage.clear();
+  localStorage.signedOut = Date.now();
 });

@@ -16,7 +16,8 @@ if (notice) {
   addEventListener("storage", ({ key, newValue }) => key === "reader" && show(newValue));
   // From a script that has fetched a document.
   document.addEventListener("page-fetched", ({ detail }) => {
-    const { reader: id = reader } = detail.documentElement.dataset;
+    const { reader: id } = detail.documentElement.dataset;
+    if (id === undefined) return;
     show(id);
     localStorage.reader = id;
   });

@@ -1,8 +1,7 @@
 // Shows times in the reader's time zone and updates the relative ones.
 //
-// The exact time of a relative one is shown in a row of the log on hover or focus, and as a tooltip.
-// Touch has neither, and a tab stop at each of a hundred times would be a burden, so one switch, whose
-// setting is stored, makes all times of the page exact.
+// The exact time of a relative one is shown on hover or focus, and as a tooltip. Touch has neither:
+// one switch makes all times of the page exact.
 
 const STORAGE_KEY = "times"; // "exact" in localStorage
 const TICK = 10_000; // ms; more often would make the page restless

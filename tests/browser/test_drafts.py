@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from socket import SHUT_RDWR
 from typing import Any
 
@@ -12,7 +13,7 @@ from sqlalchemy import delete
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
-from smstracker.models import SavedText, UserSession
+from smstracker.models import Message, SavedText, UserSession
 from tests.browser.windows import Window
 from tests.clients import SESSION_COOKIE, Person, hidden
 
@@ -267,3 +268,36 @@ def test_batch_and_settings_are_back(window: Window) -> None:
     window.use("Save", "button")
     window.sees("Your settings are saved.")
     assert BACK not in window.text()
+
+
+def test_draft_leaves_what_was_changed_elsewhere(window: Window, alice: Person) -> None:
+    """Else a text would go to the number that somebody has corrected meanwhile."""
+    at = utcnow() + timedelta(days=1)
+    message = alice.has_message(status="outbox", send_at=at, recipient="+442079460018")
+    page = f"/messages/{message.public_id}/edit"
+    window.open(page)
+    window.type("Text", "Another text")
+    with alice.app.app_context(), writing():
+        stored = db.session.get_one(Message, message.id)
+        stored.recipient = "+442079460123"
+    window.open("/messages")
+    window.open(page)
+    window.sees(BACK)
+    assert typed(window) == ("+442079460123", "Another text")
+
+
+def test_what_is_typed_after_another_window_has_signed_in_again_is_kept(
+    window: Window, open_window: OpenWindow, alice: Person, live: Flask
+) -> None:
+    other = open_window()
+    compose(other, text="Before")
+    window.open("/messages")
+    window.use("Account: signed in as alice@example.org", "summary")
+    window.use("Sign out", "button")
+    window.find("Sign in", "h1")
+    sign_in(window, Person.signed_in(live, alice.email))
+    window.open("/messages")
+    other.type("Text", "Afterwards")
+    other.driver.refresh()
+    other.sees(BACK)
+    assert other.value("Text") == "Afterwards"

@@ -118,3 +118,11 @@ def test_session_that_the_server_ended_is_told(
         db.session.commit()
     for seen in (window, log, form):
         expect_signed_out(seen)
+
+
+def test_page_that_does_not_know_its_reader_changes_nobody(log: Window) -> None:
+    """Such as the one of an error, which a page of an earlier reader has fetched."""
+    log.script("localStorage.reader = 'another'")
+    page = "new DOMParser().parseFromString('<h1>Not found</h1>', 'text/html')"
+    log.script(f"document.dispatchEvent(new CustomEvent('page-fetched', {{ detail: {page} }}))")
+    assert log.script("return localStorage.reader") == "another"
