@@ -180,7 +180,12 @@ def test_formula_without_a_result_is_explained(app: Flask, alice: Person) -> Non
 
 @pytest.mark.parametrize(
     ("count", "words"),
-    [(58, "less than a minute"), (62, "about 1 minute"), (400, "about 3 minutes")],
+    [
+        (58, "less than a minute"),
+        (60, "less than a minute"),
+        (62, "about 1 minute"),
+        (400, "about 3 minutes"),
+    ],
 )
 def test_time_it_takes_is_told_before(make_app: MakeApp, count: int, words: str) -> None:
     alice = Person.signed_in(make_app(SEND_PER_SECOND="2"), "alice@example.org")

@@ -92,9 +92,10 @@ class BatchPreview:
     @property
     def duration_words(self) -> str:
         """About how long sending takes, to the minute."""
-        if self.duration < MINUTE / 2:
+        minutes = round(self.duration / MINUTE)
+        if minutes == 0:
             return "less than a minute"
-        return f"about {format_exact_duration(round(self.duration / MINUTE) * MINUTE)}"
+        return f"about {format_exact_duration(minutes * MINUTE)}"
 
 
 def read_preview(batch: Batch, number: int | None, now: datetime) -> BatchPreview:
