@@ -37,6 +37,7 @@ from smstracker.privacy.retention import remove_expired
 from smstracker.sms.status import Source
 from tests.clients import Person, words
 from tests.refused_callbacks import refusal
+from tests.serving import await_writer
 from tests.signing import call_back, callback_path, fields, sid
 from tests.twilio_stub import created, wire
 
@@ -150,6 +151,25 @@ def test_refused_callback_with_the_id_of_an_evicted_one_is_kept(
     assert count(app, RefusedCallback) == 1
 
 
+def test_refused_callback_that_comes_again_after_the_search_goes(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, read_records = app.test_client(), erasure.read_records
+
+    def call_back_again(number: str) -> PersonRecords:
+        records = read_records(number)
+        assert call_back(client, fields(sid(1), "sent"), token="f" * 32).status_code == 403
+        await_writer(app)
+        return records
+
+    with time_machine.travel(utcnow() - timedelta(hours=1)):
+        assert call_back(client, fields(sid(1), "sent"), token="f" * 32).status_code == 403
+    monkeypatch.setattr(erasure, "read_records", call_back_again)
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    assert count(app, RefusedCallback) == 0
+
+
 def test_message_of_a_deleted_user_is_deleted_at_twilio_as_the_erasure_asked(
     app: Flask, alice: Person
 ) -> None:
@@ -229,6 +249,22 @@ def test_refused_callback_of_a_stranger_keeps_nothing_of_our_message_away(
     assert count(app, RefusedCallback) == 1
     assert call_back(client, late, callback_path(message)).status_code == 204
     assert alice.message().status == "delivered"
+
+
+def test_refused_callback_of_a_stranger_takes_no_other_callback_along(
+    app: Flask, alice: Person
+) -> None:
+    """Neither one that was verified, without a message, nor a refused one of our message."""
+    client = app.test_client()
+    alice.has_message(recipient=OTHER, twilio_sid=sid(8), status="sent")
+    assert call_back(client, fields(sid(7), "sent", To=OTHER)).status_code == 204
+    for form in (fields(sid(8), "sent", To=OTHER), fields(sid(7), "sent"), fields(sid(8), "sent")):
+        assert call_back(client, form, token="f" * 32).status_code == 403
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+        payloads = db.session.scalars(select(StatusEvent.payload)).all()
+        assert [payload["To"] for payload in payloads] == [OTHER]
+        assert db.session.scalars(select(RefusedCallback.twilio_sid)).all() == [sid(8)]
 
 
 def test_number_is_found_in_a_percent_encoded_body(app: Flask) -> None:

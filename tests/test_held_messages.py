@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import time_machine
@@ -10,6 +11,7 @@ from sqlalchemy import select
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
+from smstracker.messages import last_checks
 from smstracker.models import Message, User, outbox
 from smstracker.models.outbox import OutboxCounts
 from smstracker.models.user_changes import deactivate_user
@@ -77,6 +79,22 @@ def test_message_that_was_released_meanwhile_is_left(alice: Person) -> None:
     with alice.app.app_context(), writing():
         row = db.session.get_one(Message, message.id)
         row.edit_queued(row.content, utcnow() + 40 * DAY)
+    assert stop_reason(work_after(alice.app, 36)) == ("outbox", None)
+
+
+def test_message_that_is_released_after_the_search_is_left(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = hold(alice)
+    find_ids_with_access = last_checks.find_ids_with_access
+
+    def release_first(*arguments: Any) -> object:
+        with writing():
+            row = db.session.get_one(Message, message.id)
+            row.edit_queued(row.content, utcnow() + DAY)
+        return find_ids_with_access(*arguments)
+
+    monkeypatch.setattr(last_checks, "find_ids_with_access", release_first)
     assert stop_reason(work_after(alice.app, 36)) == ("outbox", None)
 
 
