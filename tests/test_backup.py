@@ -324,6 +324,32 @@ def test_database_of_another_program_changes_nothing(
                 connection.execute(text("DROP SCHEMA other_program CASCADE"))
 
 
+def damage_index(connection: sqlite3.Connection) -> None:
+    """Change the last entry of an index, which then matches no row."""
+    query = "SELECT rootpage FROM sqlite_master WHERE name = 'ix_message_twilio_sid'"
+    [page] = connection.execute(query).fetchone()
+    [_number, _name, path] = connection.execute("PRAGMA database_list").fetchone()
+    connection.execute("PRAGMA shrink_memory")  # forgets the pages that it has read
+    with open(path, "r+b") as file:
+        file.seek(page * 4096 - 2)
+        file.write(b"\xff\xff")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_backup_with_a_damaged_index_changes_nothing(
+    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path
+) -> None:
+    alice.has_message(twilio_sid=sid(1))
+    run(make_app, "backup", tmp_path / "a")
+    alice.has_message()
+    close(app)
+    with closing(sqlite3.connect(tmp_path / "a")) as connection:
+        damage_index(connection)
+    result = run(make_app, "restore", tmp_path / "a", "--replace")
+    assert (result.exit_code, "is damaged or incomplete" in result.output) == (1, True)
+    assert len(bodies(make_app())) == 2
+
+
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "missing"])
 def test_damaged_backup_changes_nothing(
     make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path, damage: str
@@ -475,6 +501,32 @@ def test_damaged_database_is_moved_away(
     assert bodies(make_app()) == ["before"]
     [kept] = tmp_path.glob("test.sqlite.before-*[0-9]")
     assert kept.read_bytes().startswith(b"no database")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_database_that_another_program_has_locked_is_not_taken_for_damaged(
+    app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_backup, "MAX_WAIT_SECONDS", 0.05)
+    close(app)
+    with closing(sqlite3.connect(tmp_path / "test.sqlite")) as connection:
+        connection.execute("PRAGMA journal_mode=delete")
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            sqlite_backup.is_damaged(tmp_path / "test.sqlite")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_database_without_a_log_that_another_program_writes_to_is_in_use(
+    app: Flask, tmp_path: Path
+) -> None:
+    close(app)
+    with closing(sqlite3.connect(tmp_path / "test.sqlite")) as connection:
+        connection.execute("PRAGMA journal_mode=delete")
+        connection.execute("BEGIN IMMEDIATE")
+        alone = sqlite_backup.open_alone(tmp_path / "test.sqlite")
+        with pytest.raises(backup_file.BackupError, match="The database is in use"), alone:
+            pass
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -788,13 +840,7 @@ def test_damaged_copy_is_not_called_complete(
 
     def copy_and_damage(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
         copy_pages(source, target)
-        query = "SELECT rootpage FROM sqlite_master WHERE name = 'ix_message_twilio_sid'"
-        [page] = target.execute(query).fetchone()
-        [_number, _name, path] = target.execute("PRAGMA database_list").fetchone()
-        target.execute("PRAGMA shrink_memory")  # forgets the pages that it has read
-        with open(path, "r+b") as file:
-            file.seek(page * 4096 - 2)  # in the last entry, which then matches no row
-            file.write(b"\xff\xff")
+        damage_index(target)
 
     alice.has_message(twilio_sid=sid(1))
     monkeypatch.setattr(sqlite_backup, "_copy_pages", copy_and_damage)

@@ -185,6 +185,24 @@ def test_number_is_erased_from_cells_however_it_is_written(
     assert messages == [("canceled", ""), ("outbox", "Call (415) 555-00071")]
 
 
+def test_row_that_is_shorter_than_the_heading_is_erased(app: Flask, alice: Person) -> None:
+    file = f"phone,mother,name\n{number(8)},{number(7)},Bob\n"
+    batch_id = ready_batch(alice, file, "Hi ((name))")
+    with app.app_context(), writing():
+        db.session.execute(db.update(BatchRow).values(cells=[number(8), number(7)]))
+    erase(app)
+    assert [row.cells for row in read_rows(app, batch_id)] == [[number(8), ""]]
+
+
+def test_number_in_the_problem_of_a_row_is_found_and_erased(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, f"phone\n{number(8)}\n", "Hello")
+    with app.app_context(), writing():
+        db.session.execute(db.update(BatchRow).values(problem="Ann (415) 555-0007: empty."))
+    erase(app)
+    [row] = read_rows(app, batch_id)
+    assert row.problem == "A cell was deleted when the data of a person was erased."
+
+
 def test_text_with_an_erased_number_goes_once_its_message_is_settled(
     app: Flask, alice: Person
 ) -> None:
@@ -296,6 +314,19 @@ def test_erasure_deletes_files_that_are_not_read_yet(app: Flask, alice: Person) 
     assert count(app, BatchFile) == 0
     assert "Upload it again" in str(read_batch(app, batch_id).problem)
     assert check(app) == 0
+
+
+def test_erasure_forgets_why_a_file_was_refused(app: Flask, alice: Person) -> None:
+    """The columns between which somebody is to choose may be a person's cells."""
+    batch_id = upload(alice, f"phone {number(7)},phone\n{number(1)},{number(2)}\n")
+    check(app)
+    refused = read_batch(app, batch_id)
+    assert refused.state == BatchState.REFUSED
+    assert number(7) in f"{refused.problem} {refused.choices}"
+    erase(app)
+    batch = read_batch(app, batch_id)
+    assert (batch.state, batch.choices) == (BatchState.REFUSED, [])
+    assert "Upload it again" in str(batch.problem)
 
 
 def test_erasure_deletes_the_file_of_a_checked_batch_and_leaves_the_batch(
