@@ -368,22 +368,45 @@ def erase_during_the_first_store(app: Flask, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(_Check, "_store", erase_first)
 
 
-def test_erasure_during_the_check_of_a_batch_that_is_sent_again(
-    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batch_id = ready_batch(alice, people(9))
+def resend_batch(app: Flask, batch_id: int) -> int:
+    """Stop a batch and send it again; return the id of the new one, which is not checked yet."""
     start(app, batch_id)
     with app.app_context(), writing():
         control.stop(batch_id, "alice@example.org")
         resend = create_resend_batch(Batch.lock(batch_id))
         assert resend
-        resend_id = resend.id
+        return resend.id
+
+
+def test_erasure_during_the_check_of_a_batch_that_is_sent_again(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resend_id = resend_batch(app, ready_batch(alice, people(9)))
     erase_during_the_first_store(app, monkeypatch)
     check(app)
     check(app)
     assert read_batch(app, resend_id).state == BatchState.READY
     recipients = [row.recipient for row in read_rows(app, resend_id)]
     assert recipients == [number(n) for n in range(9) if n != 7]
+
+
+def test_rows_that_the_check_of_a_batch_sent_again_stores_after_the_search_go(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resend_id = resend_batch(app, ready_batch(alice, people(9)))
+    find_rows = person_records.find_rows
+
+    def store_after(connection: Connection, recipient: str) -> FoundRows:
+        found = find_rows(connection, recipient)
+        connection.rollback()
+        row = {"batch_id": resend_id, "number": 9, "recipient": recipient, "cells": [recipient]}
+        with writing():
+            db.session.add(BatchRow(**row))
+        return found
+
+    monkeypatch.setattr(person_records, "find_rows", store_after)
+    erase(app)
+    assert read_rows(app, resend_id) == []
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

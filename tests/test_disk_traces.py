@@ -15,15 +15,16 @@ from sqlalchemy import insert, select, text
 
 from config import ROOT
 from smstracker.clock import utcnow
-from smstracker.extensions import db
+from smstracker.extensions import db, writing
 from smstracker.models import Message, RecipientSearch, ScheduledJob, StatusEvent
+from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.models.jobs import JobName
 from smstracker.models.messages import reverse_digits
 from smstracker.privacy.disk_traces import clean_text_index, vacuum
 from smstracker.privacy.erasure import erase
 from smstracker.privacy.retention import remove_expired
 from smstracker.worker.maintenance import purge
-from tests.clients import Person
+from tests.clients import Person, words
 from tests.refused_callbacks import refusal
 from tests.retention_settings import let_settings_begin
 from tests.signing import fields, sid
@@ -194,6 +195,42 @@ def test_vacuum_leaves_no_word_of_an_erased_text_in_the_index(app: Flask, alice:
         erase(message.recipient, at_twilio=False, actor="ann@example.org")
         vacuum()
     assert find_traces(app, [b"xyl"]) == []
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("trace", [NUMBER, reverse_digits(NUMBER)])
+def test_page_tells_of_an_unused_part_that_holds_the_number(app: Flask, trace: str) -> None:
+    app.test_cli_runner().invoke(args=["users", "add", "carol@example.org", "--admin"])
+    admin = Person.signed_in(app, "carol@example.org")
+
+    def erase_by_page() -> bool:
+        form = {"number": NUMBER, "confirmed": "1"}
+        options = {"page": "/privacy", "follow_redirects": True}
+        page = words(admin.post("/privacy/erase", form, **options).text)
+        return "An unused part of the database file still holds the number." in page
+
+    assert not erase_by_page()
+    with app.app_context(), writing():
+        record_audit(AuditAction.EXPORTED_PERSON, actor=trace)  # where nothing looks for a number
+    assert erase_by_page()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_run_that_deletes_by_age_leaves_nothing_in_the_log(
+    make_app: MakeApp, alice: Person
+) -> None:
+    past = utcnow() - timedelta(days=2)
+    times = {"created_at": past, "status_at": past, "final_at": past}
+    alice.has_message(recipient=NUMBER, status="delivered", body=SECRET, **times)
+    app = make_app(KEEP_MESSAGE_DAYS="1")
+    let_settings_begin(app)
+    url = app.config["SETTINGS"].database_url
+    log = Path(f"{url.removeprefix('sqlite:///')}-wal")
+    sought = [SECRET.encode(), NUMBER[1:].encode()]
+    assert all(needle in log.read_bytes() for needle in sought)
+    with app.app_context():
+        list(remove_expired(None))
+    assert not any(needle in log.read_bytes() for needle in sought)
 
 
 @pytest.mark.both_databases

@@ -159,6 +159,9 @@ def test_number_is_refused_rather_than_guessed(admin: Person) -> None:
     answer = admin.post("/privacy/person", {"number": "555 867"}, page="/privacy")
     assert answer.status_code == 422
     assert "too short" in words(answer.text)
+    for path in ("/privacy/erase", "/privacy/export"):
+        form = {"number": "555 867", "confirmed": "1"}
+        assert admin.post(path, form, page="/privacy").status_code == 400
 
 
 def test_nothing_is_erased_without_confirmation(

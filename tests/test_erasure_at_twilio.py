@@ -126,6 +126,7 @@ def test_erasure_here_alone_says_so(make_app: MakeApp, alice: Person) -> None:
         page = read(admin, receipt)
         assert "Everything is erased here." in page
         assert "Deleted at Twilio not asked for" in page
+        assert "Another erasure" not in page
 
 
 def test_receipt_tells_of_what_an_earlier_erasure_left_at_twilio(

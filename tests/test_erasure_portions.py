@@ -1,6 +1,7 @@
 """An erasure of a number that stands in many rows of batches, which takes several transactions."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ from sqlalchemy import insert, select
 
 from smstracker.batches.uploads import discard
 from smstracker.clock import utcnow
+from smstracker.database.advisory_locks import lock_key
 from smstracker.extensions import db, writing
 from smstracker.models import Batch, BatchRow, Message
+from smstracker.models.tombstones import HashedKind, keyed_hash
 from smstracker.privacy import batch_rows, erasure
 from smstracker.privacy.retention import remove_expired
 from tests.batches import number, people, queue, read_messages, read_rows, ready_batch, start
 from tests.clients import Person, words
+from tests.databases import await_lock_wait
 from tests.postgresql_programs import path_to_programs
 from tests.serving import close
 
@@ -86,6 +90,23 @@ def test_each_portion_stops_messages_that_were_made_meanwhile(
     erase(app)
     assert statuses == ["canceled"]
     assert read_statuses(app) == []
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_each_portion_waits_for_another_erasure_of_the_number(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else both would store the same message, and count it."""
+    batch_id = ready_batch(alice, MANY)
+    with app.app_context(), ThreadPoolExecutor(1) as thread, db.engine.connect() as connection:
+        key = keyed_hash(connection, HashedKind.NUMBER, OFFICE).hex()
+        act_before(monkeypatch, "_erase_left_rows", lambda: lock_key(connection, key))
+        result = thread.submit(erase, app)
+        await_lock_wait()
+        rows = read_rows(app, batch_id)
+        connection.rollback()
+        result.result(30)
+    assert [row.cells[2] for row in rows].count("") == 2  # the first transaction's
 
 
 def test_rows_and_messages_that_come_meanwhile_are_erased_at_the_end(

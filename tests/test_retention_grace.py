@@ -271,6 +271,21 @@ def test_run_that_deleted_something_is_logged_once(
     assert "worker  Deleted what was too old to keep  texts  3 within the hour" in listed
 
 
+def test_run_that_ends_half_way_tells_what_it_deleted(
+    make_app: MakeApp, alice: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    add_old(alice, 40, 2)
+    app = make_app(KEEP_MESSAGE_DAYS="30")
+    let_settings_begin(app)
+    with app.app_context():
+        steps = remove_expired(None)
+        next(steps)
+        steps.close()  # type: ignore[attr-defined]
+    [record] = [record for record in caplog.records if record.msg == "retention_deleted"]
+    assert vars(record)["messages"] == 2
+
+
 def test_runs_of_one_hour_are_one_entry_of_the_audit_log(app: Flask) -> None:
     with time_machine.travel(utcnow().replace(minute=10), tick=False) as clock, app.app_context():
         for _ in range(3):
