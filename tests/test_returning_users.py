@@ -4,16 +4,20 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from flask import Flask
 
 from smstracker.backups import backup_file
-from smstracker.backups.returning_users import UNKNOWN_USERS
+from smstracker.backups.former_accounts import UserAccount
+from smstracker.backups.returning_users import UNKNOWN_USERS, describe_returning
 from smstracker.commands import backup as backup_commands
 from smstracker.extensions import db
 from smstracker.models import User
+from smstracker.models.users import LetInBy
+from tests.clients import Person
 from tests.postgresql_programs import path_to_programs
 from tests.serving import close
 
@@ -74,12 +78,13 @@ def test_nobody_is_named_if_nobody_was_shut_out_since(make_app: MakeApp, backup:
 
 
 def test_deleted_address_that_stayed_shut_out_is_to_be_deactivated_too(
-    make_app: MakeApp, backup: Path
+    make_app: MakeApp, backup: Path, tmp_path: Path
 ) -> None:
     users(make_app, f"deactivate {FIRED}", f"delete {FIRED} --keep-messages")
-    said = run(make_app, "restore", backup, "--replace")
     deactivation = f"    flask users deactivate {FIRED}\n"
-    assert f"{deactivation}    flask users delete --keep-messages {FIRED}\n" in said
+    for _ in range(2):
+        said = restore(make_app, backup, tmp_path)
+        assert f"{deactivation}    flask users delete --keep-messages {FIRED}\n" in said
 
 
 def test_address_that_a_setting_lets_in_is_named_although_the_backup_does_not_have_it(
@@ -89,10 +94,12 @@ def test_address_that_a_setting_lets_in_is_named_although_the_backup_does_not_ha
     users(make_app, "add gone@example.org", "deactivate gone@example.org")
     users(make_app, "delete gone@example.org --keep-messages")
     users(make_app, "add other@example.com", "deactivate other@example.com")
+    users(make_app, "add left@example.org", "delete left@example.org --keep-messages")
     said = run(make_app, "restore", backup, "--replace", SIGN_IN_ALLOW="@example.org")
     for name in ("new", "gone"):
         assert f"    flask users deactivate {name}@example.org\n" in said
     assert "other@example.com" not in said
+    assert "left@example.org" not in said  # not shut out: they may sign in as anybody new
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -125,10 +132,10 @@ SHUT_OUT = {
 }
 
 
-def restore(make_app: MakeApp, backup: Path, tmp_path: Path) -> str:
+def restore(make_app: MakeApp, backup: Path, tmp_path: Path, **changed: str) -> str:
     for former in tmp_path.glob("*.before-*"):  # of the same second
         former.unlink()
-    return run(make_app, "restore", backup, "--replace")
+    return run(make_app, "restore", backup, "--replace", **changed)
 
 
 @pytest.mark.both_databases
@@ -148,10 +155,13 @@ def test_audit_log_says_what_a_restore_has_undone_of_users(
     make_app: MakeApp, backup: Path, tmp_path: Path
 ) -> None:
     users(make_app, f"deactivate {FIRED}", f"add {LEAVER} --no-admin")
+    users(make_app, "add new@example.org", "delete new@example.org --keep-messages")
     restore(make_app, backup, tmp_path)
     entries = run(make_app, "audit", "list")
     assert f"Restored a backup from before a user was deactivated  {FIRED}\n" in entries
     assert f"before a user lost the administrator role  {LEAVER}\n" in entries
+    assert "before a user was deleted  new@example.org\n" in entries
+    assert "former user" not in entries
 
 
 def test_backup_from_before_a_user_was_added_forgets_nothing(
@@ -177,6 +187,41 @@ def test_who_is_let_in_again_after_a_restore_is_not_named_by_the_next(
     users(make_app, f"deactivate {FIRED}", f"add {FIRED}")
     users(make_app, f"deactivate {LEAVER}", f"add {LEAVER}")
     assert "flask users" not in restore(make_app, backup, tmp_path)
+
+
+def test_who_is_added_after_a_restore_of_an_older_backup_is_not_named_by_the_next(
+    make_app: MakeApp, app: Flask, tmp_path: Path
+) -> None:
+    close(app)
+    users(make_app, f"add {BOSS} --admin", f"add {LEAVER}")
+    run(make_app, "backup", tmp_path / "oldest")
+    users(make_app, f"add {LEAVER} --admin", f"add {FIRED}")
+    run(make_app, "backup", tmp_path / "a")
+    users(make_app, f"add {LEAVER} --no-admin", f"delete {FIRED} --keep-messages")
+    restore(make_app, tmp_path / "a", tmp_path)
+    restore(make_app, tmp_path / "oldest", tmp_path)
+    users(make_app, f"add {LEAVER} --admin", f"add {FIRED}")
+    assert "flask users" not in restore(make_app, tmp_path / "a", tmp_path)
+
+
+def test_deletion_ends_what_an_earlier_restore_has_undone(
+    make_app: MakeApp, backup: Path, tmp_path: Path
+) -> None:
+    users(make_app, f"deactivate {STAYS}")
+    restore(make_app, backup, tmp_path)
+    users(make_app, f"delete {STAYS} --keep-messages")
+    app = make_app(SIGN_IN_ALLOW="@example.org")
+    Person.signed_in(app, STAYS)
+    close(app)
+    said = restore(make_app, backup, tmp_path, SIGN_IN_ALLOW="@example.org")
+    assert "flask users" not in said
+
+
+def test_address_that_is_in_use_again_is_not_named(app: Flask) -> None:
+    account = UserAccount(2, STAYS, True, False, LetInBy.ADDED_LIVE, is_deleted=False)
+    deleted = replace(account, id=1, is_deleted=True)
+    with app.app_context():
+        assert describe_returning([deleted, account], [account]) == ""
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
