@@ -1,5 +1,6 @@
 """A number is found in a text however people write it, and a longer one is another."""
 
+import json
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -75,6 +76,12 @@ HELD = [
     (US, "+491701234567 (415) 555-0123"),
     (US, "+14155550100 +14155550101 415 555 0123"),
     (FR, "Flat 4 33612345678"),
+    ("+4930123456", "+49 30 123 456.00"),
+    ("+3546181930", "Call +354 0 618 1930"),
+    ("+4534219779", "34 21 97 79 2026-11-28"),
+    ("+29023456", "Dial 0 290 23456"),
+    (FR, "5 +33(0)/6123 45) 678 12"),
+    (US, "\ud800 415&nbsp;555&nbsp;0123"),
 ]
 OTHERS = [
     (US, "+24155550123"),
@@ -103,6 +110,7 @@ OTHERS = [
     ("+4740612896", "0011 33 6 40 61 28 96"),
     ("+15062868761", "+49 15062 868761"),
     ("+4930123456", "030 123 456 78"),
+    (FR, "+86 -- 1 -- 3 -- 6 12 34 56 78"),
     (US, ""),
     (US, None),
 ]
@@ -111,6 +119,7 @@ OTHERS = [
 @pytest.mark.parametrize(("number", "text"), HELD)
 def test_number_is_found_as_people_write_it(number: str, text: str) -> None:
     assert WrittenNumber(number).matches(text)
+    assert WrittenNumber(number).may_be_in_json(json.dumps([text]))
     if text.isascii():
         assert WrittenNumber(number).matches_bytes(f"text {quote(text)}".encode())
         assert WrittenNumber(number).matches_bytes(f"To={quote_plus(text)}&A=B".encode())
@@ -139,6 +148,7 @@ def test_number_is_found_in_an_encoded_text() -> None:
 
 def test_cell_may_be_a_short_number_without_its_country_code() -> None:
     assert WrittenNumber("+29023456").matches("23-456")
+    assert WrittenNumber("+3546181930").matches("00618-1930")
 
 
 @pytest.mark.parametrize(("number", "text"), OTHERS)
