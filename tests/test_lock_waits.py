@@ -143,4 +143,4 @@ def test_receipt_is_given_although_the_rest_stays_locked(
         )
         assert output.exit_code == 0, output.output
         assert "Receipt " in output.output
-        assert "1 message is under way" in output.output
+        assert "1 message or callback is under way" in output.output
