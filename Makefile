@@ -20,9 +20,9 @@ run: .venv/run
 test: .venv/dev
 	@$(PYTEST) $(COVERAGE) -m "not slow or smoke"
 
-# Twice as many at once as there are processors: the slow tests wait for half of their time.
+# One more at once than there are processors: the slow tests wait for half of their time.
 test-slow: .venv/dev
-	@$(PYTEST) -n 4 -m "slow and not smoke"
+	@$(PYTEST) -n 3 -m "slow and not smoke"
 
 lint: .venv/dev
 	$(BIN)/ruff check .
