@@ -103,7 +103,7 @@ def store_upload(
         return batch, False
     _check_room(owner_id, upload, is_new=batch is None)
     batch = batch or Batch(owner_id=owner_id, idempotency_key=idempotency_key)
-    _fill_in(batch, upload)
+    _copy_upload(batch, upload)
     batch.upload_hash = upload_hash
     db.session.add(batch)
     db.session.flush()
@@ -138,7 +138,7 @@ def _lacks_file(batch: Batch) -> bool:
     return Batch.lock(batch.id).state == BatchState.REFUSED
 
 
-def _fill_in(batch: Batch, upload: Upload) -> None:
+def _copy_upload(batch: Batch, upload: Upload) -> None:
     """Have a batch be what is uploaded now, and nothing that was found or chosen before."""
     batch.name, batch.text, batch.sender = upload.name[:NAME_LENGTH], upload.text, upload.sender
     batch.created_at, batch.claimed_until = utcnow(), None

@@ -50,32 +50,18 @@ def typed(window: Window) -> tuple[str, str]:
 
 
 @contextmanager
-def server_away(app: Flask) -> Iterator[None]:
-    """Drop each connection instead of answering."""
+def unanswered(app: Flask, *, is_handled: bool) -> Iterator[None]:
+    """Drop each connection instead of answering, with or without doing what is asked."""
     wsgi_app = app.wsgi_app
 
     def drop(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if is_handled:
+            b"".join(wsgi_app(environ, lambda *_: lambda _data: None))
         environ["werkzeug.socket"].shutdown(SHUT_RDWR)
         start_response("200 OK", [])
         return []
 
     app.wsgi_app = drop  # type: ignore[method-assign, assignment]
-    yield
-    app.wsgi_app = wsgi_app  # type: ignore[method-assign]
-
-
-@contextmanager
-def answers_lost(app: Flask) -> Iterator[None]:
-    """Do what is asked, and drop the connection instead of answering."""
-    wsgi_app = app.wsgi_app
-
-    def lose(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        b"".join(wsgi_app(environ, lambda *_: lambda _data: None))
-        environ["werkzeug.socket"].shutdown(SHUT_RDWR)
-        start_response("200 OK", [])
-        return []
-
-    app.wsgi_app = lose  # type: ignore[method-assign, assignment]
     yield
     app.wsgi_app = wsgi_app  # type: ignore[method-assign]
 
@@ -111,7 +97,7 @@ def test_message_is_back_until_it_is_discarded(window: Window) -> None:
 
 def test_draft_ends_when_the_server_has_accepted_the_form(window: Window, live: Flask) -> None:
     compose(window)
-    with server_away(live):
+    with unanswered(live, is_handled=False):
         with suppress(WebDriverException):  # the browser has an error page of its own
             window.use("Send", "button")
         window.until(lambda: "New message" not in window.driver.title, "error page")
@@ -131,7 +117,7 @@ def test_form_whose_answer_was_lost_is_not_sent_twice(
     window: Window, alice: Person, live: Flask
 ) -> None:
     compose(window)
-    with answers_lost(live):
+    with unanswered(live, is_handled=True):
         with suppress(WebDriverException):  # the browser has an error page of its own
             window.use("Send", "button")
         window.until(lambda: "New message" not in window.driver.title, "error page")
